@@ -1,0 +1,33 @@
+"""limbeck: knowledge distillation with proof.
+
+A big teacher makes a small student, which learns from the teacher's soft probabilities as well as from true labels,
+and is measured beside the same student trained without them. `limbeck.distill` is the whole story in one call.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from limbeck.distillation import Result, distill
+    from limbeck.objectives import CrossEntropy, HardTargets, SoftTargets
+    from limbeck.teachers import load_model
+
+__version__ = "0.1.0"
+
+# torch takes seconds to import: `limbeck --help` must not wait for it.
+_HOMES = {
+    "distill": "limbeck.distillation",
+    "Result": "limbeck.distillation",
+    "load_model": "limbeck.teachers",
+    "CrossEntropy": "limbeck.objectives",
+    "HardTargets": "limbeck.objectives",
+    "SoftTargets": "limbeck.objectives",
+}
+
+__all__ = ["CrossEntropy", "HardTargets", "Result", "SoftTargets", "distill", "load_model"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'limbeck' has no attribute {name!r}")

@@ -1,0 +1,30 @@
+"""Examples, keyed by their content: where they come from, and choices and views that depend on no order."""
+
+from limbeck.data.examples import UNLABELLED, Examples, key_examples, overlap
+from limbeck.data.preprocess import Preprocess
+from limbeck.data.randomness import derive_seed, random_bits
+from limbeck.data.sources import SOURCES, Digits, Idx, Images, Npz, Source, Splits, from_arrays
+from limbeck.data.splits import choose, hold_out, labelled_subset
+from limbeck.data.views import Augment
+
+__all__ = [
+    "SOURCES",
+    "UNLABELLED",
+    "Augment",
+    "Digits",
+    "Examples",
+    "Idx",
+    "Images",
+    "Npz",
+    "Preprocess",
+    "Source",
+    "Splits",
+    "choose",
+    "derive_seed",
+    "from_arrays",
+    "hold_out",
+    "key_examples",
+    "labelled_subset",
+    "overlap",
+    "random_bits",
+]

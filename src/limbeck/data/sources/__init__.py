@@ -1,0 +1,18 @@
+"""Where data comes from. A new source is one file with a frozen dataclass and one name in `SOURCES`."""
+
+from limbeck.data.sources.arrays import from_arrays
+from limbeck.data.sources.base import Source, Splits
+from limbeck.data.sources.digits import Digits
+from limbeck.data.sources.idx import Idx
+from limbeck.data.sources.images import Images
+from limbeck.data.sources.npz import Npz
+
+SOURCES: dict[str, type[Source]] = {
+    "digits": Digits,
+    "idx": Idx,
+    "npz": Npz,
+    "images": Images,
+}
+"""Name in a recipe -> the class that is both the setting and the loader."""
+
+__all__ = ["SOURCES", "Digits", "Idx", "Images", "Npz", "Source", "Splits", "from_arrays"]

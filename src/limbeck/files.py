@@ -1,0 +1,333 @@
+"""The commit protocol: every durable file of limbeck is written, sealed, verified and locked here.
+
+A file is written to a temporary name in its own directory, flushed, synced, renamed, and the directory synced, so
+that a reader sees the old bytes or the new and an acknowledged write survives a power cut. A directory of files is
+committed by its manifest, which is written last and names every file with its size and sha256: a directory without
+a valid manifest was never finished. Tensors are safetensors and the rest is JSON; nothing is ever unpickled.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from filelock import FileLock, Timeout
+from torch import Tensor
+
+from limbeck.errors import DataError, DiskError
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+_TEMPORARY = ".tmp-"
+
+Content = bytes | dict[str, Tensor] | dict[str, Any]
+
+
+# --- one file --------------------------------------------------------------------------------------------------
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Commit `data` to `path`: after the return it is there in full, before it the old content is.
+
+    Raises:
+        DiskError: no space, no permission, a failed sync; the temporary file is gone and the old content stands.
+    """
+    temporary = path.with_name(f"{_TEMPORARY}{os.getpid()}-{path.name}"[:200])
+    with disk_errors(path, len(data)):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(temporary, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+            sync_directory(path.parent)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Commit UTF-8 text."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Commit JSON; a NaN in it is our bug and raises ValueError."""
+    write_bytes(path, encode(value))
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Commit named tensors as safetensors."""
+    write_bytes(path, encode_tensors(tensors))
+
+
+def encode(value: Any) -> bytes:
+    """JSON bytes, indented for people, ending in a newline."""
+    return (json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode()
+
+
+def encode_tensors(tensors: Mapping[str, Tensor]) -> bytes:
+    """Safetensors bytes: names sorted by the format itself, each tensor a contiguous copy on the CPU."""
+    # Tied weights share memory, which the format refuses: each name gets its own copy.
+    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    return safetensors.torch.save(plain)
+
+
+def read_json(path: Path) -> Any:
+    """The JSON value in `path`.
+
+    Raises:
+        DataError: no such file, or its content is not JSON.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist", expected="a JSON file", do="check the path") from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(
+            f"{path} is not readable JSON ({error})",
+            expected="a file that limbeck wrote",
+            do="restore it from a copy, or delete it and run the stage again",
+        ) from None
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The named tensors in a safetensors file.
+
+    Raises:
+        DataError: no such file, or it is truncated or not of that format.
+    """
+    try:
+        return safetensors.torch.load_file(path)
+    except FileNotFoundError:
+        raise DataError(
+            f"{path} does not exist", expected="a safetensors file", do="check the path"
+        ) from None
+    except (safetensors.SafetensorError, OSError, ValueError, KeyError) as error:
+        raise DataError(
+            f"{path} is not a readable safetensors file ({error})",
+            expected="tensors in the safetensors format; limbeck reads no pickles",
+            do="restore it from a copy, or delete it and run the stage again",
+        ) from None
+
+
+def append_line(path: Path, line: str) -> None:
+    """Add one line to a log. Not synced: a log may lose its tail, and `cut_lines` mends a torn one."""
+    with disk_errors(path, len(line)), open(path, "a", encoding="utf-8") as file:
+        file.write(line + "\n")
+
+
+def cut_lines(path: Path, keep: Callable[[dict[str, Any]], bool]) -> None:
+    """Keep the leading lines of a JSONL log whose values satisfy `keep`; the first other or torn line ends it."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            value = json.loads(line)
+        except ValueError:
+            break
+        if not keep(value):
+            break
+        kept.append(line + "\n")
+    write_text(path, "".join(kept))
+
+
+# --- a directory of files ----------------------------------------------------------------------------------------
+
+
+def commit_directory(directory: Path, contents: Mapping[str, Content], **facts: Any) -> None:
+    """Write files into a directory and seal them with a manifest that also holds `facts`.
+
+    Whatever an unfinished commit left under the same names is replaced.
+    """
+    with disk_errors(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / MANIFEST).unlink(missing_ok=True)
+        sync_directory(directory.parent)
+    for name, content in contents.items():
+        write_bytes(directory / name, _as_bytes(content))
+    seal(directory, list(contents), **facts)
+
+
+def _as_bytes(content: Content) -> bytes:
+    if isinstance(content, bytes):
+        return content
+    if content and all(isinstance(value, Tensor) for value in content.values()):
+        return encode_tensors(content)
+    return encode(content)
+
+
+def seal(directory: Path, names: list[str], **facts: Any) -> None:
+    """Write the manifest of files that are already there: the mark that the directory is complete."""
+    files = {name: describe(directory / name) for name in sorted(names)}
+    body = {"format": FORMAT, **facts, "files": files}
+    write_json(directory / MANIFEST, {**body, "sha256": digest(body)})
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """Size in bytes and sha256 of a file, as manifests and records give them."""
+    with open(path, "rb") as file:
+        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+def verify(directory: Path) -> dict[str, Any]:
+    """The manifest of a sealed directory, all of whose files have the size and sha256 it names.
+
+    Raises:
+        DataError: no manifest, an edited one, or a file that is missing or differs.
+    """
+    manifest = read_manifest(directory)
+    for name, expected in manifest["files"].items():
+        path = directory / name
+        found = describe(path) if path.is_file() else None
+        if found != expected:
+            came = (
+                "is missing"
+                if found is None
+                else f"has {found['bytes']} bytes, sha256 {found['sha256'][:12]}"
+            )
+            raise DataError(
+                f"{path} {came}",
+                expected=f"{expected['bytes']} bytes, sha256 {expected['sha256'][:12]}, as {MANIFEST} names them",
+                do=f"restore the file, or delete {directory} and run the stage again",
+            )
+    return manifest
+
+
+def read_manifest(directory: Path) -> dict[str, Any]:
+    """The manifest alone, its own checksum verified, the files not.
+
+    Raises:
+        DataError: missing, edited, or of a newer format.
+    """
+    manifest = read_json(directory / MANIFEST)
+    body = (
+        {key: value for key, value in manifest.items() if key != "sha256"}
+        if isinstance(manifest, dict)
+        else {}
+    )
+    if not body or manifest.get("sha256") != digest(body):
+        raise DataError(
+            f"{directory / MANIFEST} does not match its own checksum",
+            expected="a manifest as limbeck wrote it",
+            do=f"restore it, or delete {directory} and run the stage again",
+        )
+    check_format(manifest, directory / MANIFEST)
+    return body
+
+
+def check_format(value: Mapping[str, Any], path: Path) -> None:
+    """Refuse a file of a newer format than this limbeck knows.
+
+    Raises:
+        DataError: likewise.
+    """
+    if value.get("format") != FORMAT:
+        raise DataError(
+            f"{path} has format {value.get('format')!r}",
+            expected=f"format {FORMAT}",
+            do="read it with the limbeck that wrote it, or a newer one",
+        )
+
+
+# --- identity ----------------------------------------------------------------------------------------------------
+
+
+def digest(value: Any) -> str:
+    """sha256 of a JSON value, independent of the order of its keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+
+def digest_tensors(tensors: Mapping[str, Tensor]) -> str:
+    """sha256 of named tensors: names, dtypes, shapes and bytes."""
+    total = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        total.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return total.hexdigest()
+
+
+# --- directories, locks, the disk ----------------------------------------------------------------------------------
+
+
+def sync_directory(directory: Path) -> None:
+    """Make the names in a directory durable."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sweep(directory: Path) -> None:
+    """Remove temporary files that a killed writer left; for the holder of the lock only."""
+    for path in directory.rglob(f"{_TEMPORARY}*"):
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Hold the one writer's lock of a directory; the kernel releases it if the holder dies.
+
+    Raises:
+        DataError: another process holds it.
+        DiskError: the directory cannot be written.
+    """
+    with disk_errors(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(directory / ".lock", timeout=0)
+        holder = directory / ".lock-holder"
+        try:
+            lock.acquire()
+        except Timeout:
+            who = holder.read_text() if holder.exists() else "another process"
+            raise DataError(
+                f"{directory} is being written by {who}",
+                expected="one writer at a time",
+                do="wait until it ends, or use another directory",
+            ) from None
+    try:
+        write_text(holder, f"process {os.getpid()} on {socket.gethostname()}")
+        yield
+    finally:
+        with suppress(OSError):
+            holder.unlink(missing_ok=True)
+        lock.release()
+
+
+@contextmanager
+def disk_errors(path: Path, needed: int | None = None) -> Iterator[None]:
+    """Turn an operating-system error into a DiskError that names the path and the bytes needed and free."""
+    try:
+        yield
+    except DiskError:
+        raise
+    except OSError as error:
+        free = _free_bytes(path)
+        room = "" if needed is None or free is None else f"; {needed:,} bytes needed, {free:,} free"
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        raise DiskError(
+            f"{path} could not be written: {error.strerror or error}{room}",
+            expected="a writable directory with room" if full else "a directory that this user may write",
+            do="free some space, then run again with --resume" if full else "choose another place with out",
+        ) from error
+
+
+def _free_bytes(path: Path) -> int | None:
+    for place in (path, *path.parents):
+        with suppress(OSError):
+            return shutil.disk_usage(place).free
+    return None

@@ -1,0 +1,18 @@
+"""Measurement: how good a network's answers are, and whether one arm is shown to be better than another."""
+
+from limbeck.measurement.comparison import Verdict, Word, compare, gap_share, mcnemar, paired_interval
+from limbeck.measurement.metrics import ECE_BINS, Metrics, calibration_error, correct, evaluate
+
+__all__ = [
+    "ECE_BINS",
+    "Metrics",
+    "Verdict",
+    "Word",
+    "calibration_error",
+    "compare",
+    "correct",
+    "evaluate",
+    "gap_share",
+    "mcnemar",
+    "paired_interval",
+]

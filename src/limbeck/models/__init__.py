@@ -1,0 +1,31 @@
+"""Models: the catalogue of networks that recipes name, how one is made from a seed, and how big it is.
+
+A new model is one file with a frozen dataclass and one line in `MODELS`.
+"""
+
+from limbeck.models.base import ModelSpec
+from limbeck.models.build import ModelFactory, check_output, initialise
+from limbeck.models.convnet import ConvNet
+from limbeck.models.mlp import Mlp
+from limbeck.models.resnet import RESNETS, ResNet
+from limbeck.models.size import bytes_of, parameters
+
+MODELS: dict[str, type[ModelSpec]] = {
+    "mlp": Mlp,
+    "convnet": ConvNet,
+    **dict.fromkeys(RESNETS, ResNet),
+}
+"""Name in a recipe -> the class whose fields are the model's settings, `name` one of them."""
+
+__all__ = [
+    "MODELS",
+    "ConvNet",
+    "Mlp",
+    "ModelFactory",
+    "ModelSpec",
+    "ResNet",
+    "bytes_of",
+    "check_output",
+    "initialise",
+    "parameters",
+]

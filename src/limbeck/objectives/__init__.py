@@ -1,0 +1,25 @@
+"""Objectives: functions of (student output, signal, label) that return one value per example.
+
+A new objective is one file with a frozen dataclass and one name in `CATALOGUE`; CONTRIBUTING.md shows how.
+"""
+
+from limbeck.objectives.base import UNLABELLED, Objective, Traits
+from limbeck.objectives.cross_entropy import CrossEntropy
+from limbeck.objectives.soft_targets import HardTargets, SoftTargets
+
+CATALOGUE: dict[str, type[Objective]] = {
+    "cross-entropy": CrossEntropy,
+    "soft-targets": SoftTargets,
+    "hard-targets": HardTargets,
+}
+"""Name in a recipe -> the class that is both the setting and the function."""
+
+__all__ = [
+    "CATALOGUE",
+    "UNLABELLED",
+    "CrossEntropy",
+    "HardTargets",
+    "Objective",
+    "SoftTargets",
+    "Traits",
+]

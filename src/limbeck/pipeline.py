@@ -1,0 +1,463 @@
+"""The arrows in a row: data -> teacher -> soft labels -> students -> verdict -> record.
+
+Each stage reads files and writes files under the run's directory; a stage that finds its work done passes it over.
+
+Dimension key: S seeds, N examples, C classes.
+"""
+
+import copy
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from limbeck.data import (
+    UNLABELLED,
+    Examples,
+    Preprocess,
+    Splits,
+    derive_seed,
+    hold_out,
+    labelled_subset,
+    overlap,
+)
+from limbeck.errors import DataError, RecipeError
+from limbeck.files import describe, digest_tensors, read_json, read_tensors, verify, write_tensors
+from limbeck.measurement import Verdict, compare, correct, evaluate, gap_share, mcnemar
+from limbeck.models import ModelSpec, bytes_of, check_output, initialise, parameters
+from limbeck.objectives import CrossEntropy
+from limbeck.progress import Watch, unwatched
+from limbeck.recipe import GivenData, GivenModel, GivenTeacher, Recipe, SavedTeacher, TrainedTeacher, tree_of
+from limbeck.record import RECORD, read_record, write_record
+from limbeck.rundir import Run, open_run
+from limbeck.teachers import (
+    LabelStore,
+    Live,
+    ModuleTeacher,
+    SavedModel,
+    Signals,
+    Teacher,
+    ask_all,
+    label,
+    load_model,
+    preflight,
+    save_model,
+    teacher_of,
+)
+from limbeck.training import (
+    ArmName,
+    Fit,
+    Lesson,
+    Term,
+    configured,
+    fit,
+    gradient_norms,
+    join_world,
+    lesson_of,
+)
+
+PREDICTIONS = "predictions.safetensors"
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Materials:
+    """What Python code hands over in person, where a recipe would name it."""
+
+    splits: Splits | None = None
+    teacher: Any = None
+    student: Callable[[], nn.Module] | nn.Module | None = None
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a run is begun, as far as its result does not depend on it.
+
+    Args:
+        resume: go on with the run in `out`.
+        overwrite: delete what is in `out` first.
+        allow_weak: go on with a teacher that is no better than chance.
+        watch: told of progress.
+    """
+
+    resume: bool = False
+    overwrite: bool = False
+    allow_weak: bool = False
+    watch: Watch = unwatched
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The data of a run, parted.
+
+    Args:
+        teacher_train: training examples with all their labels.
+        train: what students learn from, labels hidden where the recipe says so.
+        measured: what the verdict speaks of, the test or the validation set.
+        preprocess: what the source declares.
+        facts: counts for the record.
+    """
+
+    teacher_train: Examples
+    train: Examples
+    measured: Examples
+    preprocess: Preprocess
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def run(recipe: Recipe, materials: Materials, options: Options) -> dict[str, Any]:
+    """Run a recipe from data to record; returns the record, which also lies in its directory.
+
+    Raises:
+        LimbeckError: in all its kinds, see `limbeck.errors`.
+    """
+    world = join_world()
+    data = prepare(recipe, materials)
+    with (
+        open_run(
+            recipe, world=world, resume=options.resume, overwrite=options.overwrite, watch=options.watch
+        ) as opened,
+        configured(opened.recipe.fit),
+    ):
+        teacher = find_teacher(opened, data, materials)
+        found = preflight(teacher, data.teacher_train, allow_weak=options.allow_weak)
+        store = ask_once(opened, teacher, data.train)
+        signals = _signals(opened.recipe, store, teacher, data.train)
+        for seed in recipe.proof.seeds:
+            for arm in recipe.proof.arms:
+                train_arm(opened, arm, seed, data, signals, materials)
+            _check_same_start(opened, seed)
+        if world.leads and not _finished(opened.directory):
+            judge(opened, data, teacher, store, found)
+        world.wait()
+        return read_record(opened.directory)
+
+
+# --- data ----------------------------------------------------------------------------------------------------------
+
+
+def prepare(recipe: Recipe, materials: Materials) -> Prepared:
+    """Load the data and part it: what the teacher may see, what students see, what is measured."""
+    if materials.splits is None and isinstance(recipe.data.source, GivenData):
+        raise RecipeError(
+            "data.source is python",
+            expected="a source that a file can name",
+            do="call limbeck.distill in Python with the arrays, or name a source (limbeck list sources)",
+        )
+    splits = materials.splits or recipe.data.source.load()  # type: ignore[union-attr]
+    shared = overlap(splits.train, splits.test)
+    test = splits.test
+    if recipe.data.drop_overlap and len(shared):
+        keep = torch.ones(len(test), dtype=torch.bool)
+        keep[shared] = False
+        test = test.select(keep)
+    train, measured = splits.train, test
+    if recipe.data.validation:
+        rest, held = hold_out(train, recipe.data.validation, "validation")
+        train, validation = train.select(rest), train.select(held)
+        measured = validation if recipe.proof.on == "validation" else test
+    heard = _hide(train, recipe)
+    facts = {
+        "source": recipe.data.source.source,
+        "classes": list(train.classes),
+        "input_shape": list(train.inputs.shape[1:]),
+        "teacher_train": len(train),
+        "student_train": len(heard),
+        "student_labelled": _labelled(heard),
+        "validation_labels": recipe.data.validation,
+        "measured_on": recipe.proof.on,
+        "measured": len(measured),
+        "official_test": splits.official,
+        "overlap": len(shared),
+        "overlap_dropped": recipe.data.drop_overlap,
+        "duplicates": train.duplicates,
+    }
+    return Prepared(train, heard, measured, splits.preprocess, facts)
+
+
+def _hide(train: Examples, recipe: Recipe) -> Examples:
+    """The training examples with only the labels that students may see."""
+    if recipe.data.labelled is None:
+        return train if recipe.data.unlabelled else train.select(train.labels != UNLABELLED)
+    chosen = labelled_subset(train, recipe.data.labelled, "labelled")
+    if not recipe.data.unlabelled:
+        return train.select(chosen)
+    visible = torch.zeros(len(train), dtype=torch.bool)
+    visible[chosen] = True
+    return train.hide_labels(visible)
+
+
+def _labelled(examples: Examples) -> int:
+    return int((examples.labels != UNLABELLED).sum())
+
+
+# --- teacher and signals ---------------------------------------------------------------------------------------------
+
+
+def find_teacher(opened: Run, data: Prepared, materials: Materials) -> Teacher:
+    """The teacher of a run: handed over, loaded, or trained first."""
+    spec = opened.recipe.teacher
+    if isinstance(spec, GivenTeacher):
+        if materials.teacher is None:
+            raise RecipeError(
+                f"teacher.kind is python ({spec.what})",
+                expected="a teacher that a file can name",
+                do="call limbeck.distill in Python with the teacher, or set teacher.kind: saved or train",
+            )
+        return teacher_of(materials.teacher, data.train, data.preprocess, opened.device)
+    if isinstance(spec, TrainedTeacher):
+        saved = _trained(opened, spec, data)
+    else:
+        saved = _loaded(spec, data)
+    return ModuleTeacher(saved.module, saved.preprocess, opened.device)
+
+
+def _trained(opened: Run, spec: TrainedTeacher, data: Prepared) -> SavedModel:
+    directory = opened.directory / "teacher"
+    if (directory / "manifest.json").exists():
+        return load_model(directory)
+    examples = data.teacher_train.select(data.teacher_train.labels != UNLABELLED)
+    if not len(examples):
+        raise RecipeError(
+            "teacher.kind is train, and no training example has a label",
+            expected="labels for the teacher to learn from",
+            do="label the data, or bring a teacher that knows already",
+        )
+    shape, classes = tuple(examples.inputs.shape[1:]), examples.classes
+    module = initialise(spec.model, shape, len(classes), derive_seed(0, "teacher"))
+    preprocess = spec.preprocess or data.preprocess
+    _check_pairing(module, examples, preprocess)
+    lesson = Lesson(examples, None, (Term("student_loss", 1.0, CrossEntropy()),), preprocess)
+    with configured(spec.fit):
+        place = opened.place(directory, arm="teacher", seed=0)
+        fit(module, lesson, spec.fit, steps=spec.fit.steps(len(examples)), seed=0, place=place)
+    saved = SavedModel(module.cpu(), spec.model, shape, classes, preprocess)
+    if opened.world.leads:
+        save_model(directory, saved)
+    opened.world.wait()
+    return saved
+
+
+def _loaded(spec: SavedTeacher, data: Prepared) -> SavedModel:
+    saved = load_model(Path(spec.path).expanduser())
+    if saved.classes != data.train.classes:
+        raise DataError(
+            f"the teacher in {spec.path} knows the classes {', '.join(saved.classes)}",
+            expected=f"those of the data, in their order: {', '.join(data.train.classes)}",
+            do="choose a teacher of these classes, or name and order the classes of the data alike",
+        )
+    return saved
+
+
+def ask_once(opened: Run, teacher: Teacher, examples: Examples) -> LabelStore:
+    """The label store of a run; rank 0 asks, the others read."""
+    if not opened.world.leads:
+        opened.world.wait()
+    store = label(opened.directory / "labels", teacher, examples, watch=opened.watch, stop=opened.stop)
+    if opened.world.leads:
+        opened.world.wait()
+    return store
+
+
+def _signals(recipe: Recipe, store: LabelStore, teacher: Teacher, examples: Examples) -> Signals:
+    if recipe.distill.views == "live":
+        return Live(teacher, examples, store.signals.logits.dtype)
+    return store.signals
+
+
+# --- students --------------------------------------------------------------------------------------------------------
+
+
+def train_arm(
+    opened: Run, arm: ArmName, seed: int, data: Prepared, signals: Signals, materials: Materials
+) -> None:
+    """Train and measure the student of one arm and seed, unless its record says that it was done."""
+    directory = opened.directory / "arms" / arm / f"seed-{seed}"
+    if _finished(directory):
+        return
+    recipe = opened.recipe
+    spec, preprocess = recipe.student.model, recipe.student.preprocess or data.preprocess
+    student = new_student(recipe, data, materials, seed)
+    _check_pairing(student, data.train, preprocess)
+    initial = digest_tensors(student.state_dict())
+    lesson = lesson_of(arm, recipe.distill, data.train, signals, preprocess)
+    place = opened.place(directory, arm=arm, seed=seed)
+    norms = gradient_norms(student, lesson, recipe.fit, seed=seed, place=place)
+    steps = recipe.fit.steps(len(data.train))
+    began = time.perf_counter()
+    fit(student, lesson, recipe.fit, steps=steps, seed=seed, place=place)
+    seconds = time.perf_counter() - began
+    if opened.world.leads:
+        shape = tuple(data.train.inputs.shape[1:])
+        catalogued = None if isinstance(spec, GivenModel) else spec
+        saved = SavedModel(student, catalogued, shape, data.train.classes, preprocess)
+        save_model(directory / "student", saved)
+        logits = ask_all(ModuleTeacher(student, preprocess, opened.device), data.measured)
+        write_tensors(directory / PREDICTIONS, {"logits": logits})
+        facts = {
+            "arm": arm,
+            "seed": seed,
+            "steps": steps,
+            "batch_size": recipe.fit.batch_size,
+            "distinct_examples": len(lesson.examples),
+            "initial_sha256": initial,
+            "loss": [asdict(term) for term in lesson.terms],
+            "gradient_norms": norms,
+            "seconds": seconds,
+            "parameters": parameters(student),
+            "bytes": bytes_of(student),
+        }
+        write_record(directory, facts)
+    opened.world.wait()
+
+
+def new_student(recipe: Recipe, data: Prepared, materials: Materials, seed: int) -> nn.Module:
+    """The untrained student of a seed: its weights are f(seed, "student"), or those of the instance given."""
+    spec = recipe.student.model
+    if isinstance(materials.student, nn.Module):
+        return copy.deepcopy(materials.student).cpu()
+    maker = materials.student if isinstance(spec, GivenModel) else spec
+    if maker is None or isinstance(maker, GivenModel):
+        raise RecipeError(
+            f"student.model is python ({spec.name})",
+            expected="a model that a file can name",
+            do="call limbeck.distill in Python with the student, or name a model (limbeck list models)",
+        )
+    shape = tuple(data.train.inputs.shape[1:])
+    return initialise(maker, shape, len(data.train.classes), derive_seed(seed, "student"))
+
+
+def _check_pairing(module: nn.Module, examples: Examples, preprocess: Preprocess) -> None:
+    """Whether a model takes these examples and answers with these classes."""
+    two = preprocess(examples.inputs[torch.arange(2) % len(examples)])
+    check_output(module, two, len(examples.classes))
+
+
+def _check_same_start(opened: Run, seed: int) -> None:
+    """The arms of a seed must have begun with one student, or they are no comparison."""
+    starts = {
+        arm: read_record(opened.directory / "arms" / arm / f"seed-{seed}")["initial_sha256"]
+        for arm in opened.recipe.proof.arms
+    }
+    if len(set(starts.values())) > 1:
+        raise RecipeError(
+            f"the students of seed {seed} began with different weights: {starts}",
+            expected="one untrained student for all arms of a seed",
+            do="let the student's factory take its randomness from torch alone",
+        )
+
+
+def _finished(directory: Path) -> bool:
+    if not (directory / RECORD).exists():
+        return False
+    read_record(directory)
+    return True
+
+
+# --- the record ------------------------------------------------------------------------------------------------------
+
+
+def judge(opened: Run, data: Prepared, teacher: Teacher, store: LabelStore, found: dict[str, Any]) -> None:
+    """Measure every student, compare the arms, and write the record of the run."""
+    recipe, labels = opened.recipe, data.measured.labels
+    known = labels != UNLABELLED
+    teacher_logits = ask_all(teacher, data.measured) if teacher.knows(data.measured) else None
+    rights: dict[str, Tensor] = {}
+    arms: dict[str, list[dict[str, Any]]] = {}
+    for arm in recipe.proof.arms:
+        rows, records = [], []
+        for seed in recipe.proof.seeds:
+            directory = opened.directory / "arms" / arm / f"seed-{seed}"
+            verify(directory / "student")
+            logits = read_tensors(directory / PREDICTIONS)["logits"]
+            metrics = asdict(evaluate(logits, labels, teacher_logits))
+            records.append({**read_record(directory), **metrics})
+            rows.append(correct(logits, labels)[known])
+        rights[arm], arms[arm] = torch.stack(rows), records
+    verdicts = _verdicts(rights, recipe.proof.seeds)
+    record = {
+        "verdict": verdicts[0].as_dict(),
+        "verdicts": [verdict.as_dict() | {"sentence": str(verdict)} for verdict in verdicts],
+        "recipe": tree_of(recipe),
+        "environment": read_json(opened.directory / "environment.json"),
+        "data": data.facts,
+        "teacher": {**found, **_teacher_facts(teacher, teacher_logits, labels)},
+        "labels": _store_facts(store, opened.directory),
+        "gap_share": _gap_share(teacher_logits, labels, rights),
+        "mcnemar": _mcnemar(rights, recipe.proof.seeds),
+        "arms": arms,
+        "files": {
+            str(path.relative_to(opened.directory)): describe(path)
+            for path in sorted(opened.directory.glob("arms/*/seed-*/student/*"))
+        },
+    }
+    write_record(opened.directory, record)
+
+
+def _verdicts(rights: dict[str, Tensor], seeds: tuple[int, ...]) -> list[Verdict]:
+    """The distilled arm by scratch first, by every control, then every control by scratch."""
+    pairs = [("distilled", other) for other in ("scratch", *rights) if other != "distilled"]
+    pairs += [(arm, "scratch") for arm in rights if arm not in ("distilled", "scratch")]
+    pairs = [pair for pair in dict.fromkeys(pairs) if set(pair) <= set(rights)]
+    if not pairs:
+        arm = next(iter(rights))
+        reason = "no second arm to compare with; set proof.arms: [distilled, scratch]"
+        return [
+            Verdict(
+                word="NOT COMPARED",
+                arm=arm,
+                against="scratch",
+                difference=None,
+                interval=None,
+                seeds=seeds,
+                examples=rights[arm].shape[1],
+                reason=reason,
+            )
+        ]
+    return [compare(rights[a], rights[b], arm=a, against=b, seeds=seeds) for a, b in pairs]
+
+
+def _teacher_facts(teacher: Teacher, logits: Tensor | None, labels: Tensor) -> dict[str, Any]:
+    """The teacher on the measured examples; nothing where it cannot answer them."""
+    size = parameters(teacher.module) if isinstance(teacher, ModuleTeacher) else None
+    metrics = asdict(evaluate(logits, labels, None)) if logits is not None else {"accuracy": None}
+    return {"identity": teacher.identity(), "parameters": size, **metrics}
+
+
+def _store_facts(store: LabelStore, directory: Path) -> dict[str, Any]:
+    kept = ("encoding", "examples", "distinct", "largest_error", "mean_error")
+    return {
+        "directory": str(store.directory.relative_to(directory)),
+        **{key: store.manifest[key] for key in kept},
+        "bytes": sum(file["bytes"] for file in store.manifest["files"].values()),
+    }
+
+
+def _gap_share(
+    teacher_logits: Tensor | None, labels: Tensor, rights: dict[str, Tensor]
+) -> dict[str, float | None]:
+    if teacher_logits is None or "scratch" not in rights:
+        return {}
+    teacher_right = correct(teacher_logits, labels)[labels != UNLABELLED]
+    return {
+        arm: gap_share(teacher_right, right, rights["scratch"])
+        for arm, right in rights.items()
+        if arm != "scratch"
+    }
+
+
+def _mcnemar(rights: dict[str, Tensor], seeds: tuple[int, ...]) -> dict[str, dict[str, float]]:
+    """p values of each arm against scratch, seed by seed; they describe, the verdict does not rest on them."""
+    if "scratch" not in rights:
+        return {}
+    return {
+        arm: {str(seed): mcnemar(right[i], rights["scratch"][i]) for i, seed in enumerate(seeds)}
+        for arm, right in rights.items()
+        if arm != "scratch"
+    }

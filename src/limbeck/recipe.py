@@ -1,0 +1,241 @@
+"""A recipe: the settings of a run, a tree of frozen values, read from and written to YAML without loss.
+
+The same classes serve Python, files and `--set`; unknown keys are refused. Recipes name things from catalogues, they
+never program. Two conveniences of the file form are undone on reading: the fields of a source stand beside those of
+`data`, and `distill.temperature` (or `distill.distillation_temp`) is the objective's temperature.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from limbeck.data import Digits, Idx, Images, Npz, Preprocess
+from limbeck.errors import RecipeError
+from limbeck.models import ConvNet, Mlp, ResNet
+from limbeck.objectives import CATALOGUE
+from limbeck.recipe_text import build, read_yaml
+from limbeck.training import ArmName, Distill, Fit
+
+AnyModel = Annotated[Mlp | ConvNet | ResNet, Field(discriminator="name")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GivenData:
+    """Data handed over in Python; a file cannot name it."""
+
+    source: Literal["python"] = "python"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GivenModel:
+    """A model handed over in Python, by its name there; a file cannot make it."""
+
+    name: Literal["python"] = "python"
+    what: str
+
+
+AnySource = Annotated[Digits | Idx | Npz | Images | GivenData, Field(discriminator="source")]
+StudentModel = Annotated[Mlp | ConvNet | ResNet | GivenModel, Field(discriminator="name")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """What is learnt from.
+
+    Args:
+        source: where the examples come from; in a file its fields stand beside the others.
+        labelled: how many training labels the students see, chosen by content, every class by its share; null is
+            all. A teacher of kind `train` sees all.
+        unlabelled: whether students that hear the teacher also see the training examples without a label.
+        validation: how many training examples are held out, disjoint by key, to choose settings on.
+        drop_overlap: leave out of the test set what is in the training set too; otherwise it is counted.
+    """
+
+    source: AnySource
+    labelled: int | None = None
+    unlabelled: bool = True
+    validation: int = 0
+    drop_overlap: bool = False
+
+    def __post_init__(self) -> None:
+        if self.labelled is not None and self.labelled < 1:
+            raise ValueError(f"labelled must be 1 or more, or null for all, not {self.labelled}")
+        if self.validation < 0:
+            raise ValueError(f"validation must be 0 or more, not {self.validation}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedTeacher:
+    """A teacher that the run trains first, on all training labels."""
+
+    kind: Literal["train"] = "train"
+    model: AnyModel
+    preprocess: Preprocess | None = None
+    fit: Fit = field(default_factory=Fit)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SavedTeacher:
+    """A teacher in a folder that limbeck saved: `runs/NAME/teacher`, or a student."""
+
+    kind: Literal["saved"] = "saved"
+    path: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class GivenTeacher:
+    """A teacher handed over in Python, by its name there; a file cannot make it."""
+
+    kind: Literal["python"] = "python"
+    what: str
+
+
+AnyTeacher = Annotated[TrainedTeacher | SavedTeacher | GivenTeacher, Field(discriminator="kind")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Student:
+    """The model that learns; `preprocess` is the source's unless given."""
+
+    model: StudentModel
+    preprocess: Preprocess | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proof:
+    """How the gain is proved.
+
+    Args:
+        seeds: one student of each arm is trained from each.
+        arms: what is compared.
+        metric: what the verdict speaks of.
+        on: the split that is measured; with `validation` the test set is not read at all.
+    """
+
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    arms: tuple[ArmName, ...] = ("distilled", "scratch")
+    metric: Literal["accuracy"] = "accuracy"
+    on: Literal["test", "validation"] = "test"
+
+    def __post_init__(self) -> None:
+        for name, values in (("seeds", self.seeds), ("arms", self.arms)):
+            if not values or len(set(values)) != len(values):
+                raise ValueError(
+                    f"{name} must name each of its members once and at least one, not {list(values)}"
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """All settings of a run. `device` is auto, cpu, cuda or cuda:N; `out` is the directory of the run."""
+
+    format: Literal[1] = 1
+    data: Data
+    teacher: AnyTeacher
+    student: Student
+    distill: Distill = field(default_factory=Distill)
+    fit: Fit = field(default_factory=Fit)
+    proof: Proof = field(default_factory=Proof)
+    device: str = "auto"
+    out: str = "runs/first"
+
+    def __post_init__(self) -> None:
+        if self.proof.on == "validation" and not self.data.validation:
+            raise ValueError(
+                "proof.on is validation, so data.validation must say how many examples to hold out"
+            )
+
+
+def read_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> Recipe:
+    """The recipe in a YAML file, with `changes` of dotted keys, as `--set` gives them.
+
+    Raises:
+        RecipeError: no such file, not YAML, unknown keys or values that do not fit.
+    """
+    return recipe_from_tree(read_yaml(path), changes or {}, where=str(path))
+
+
+def recipe_from_tree(tree: Any, changes: Mapping[str, Any], *, where: str) -> Recipe:
+    """The recipe in a tree of plain values, in the form of a file.
+
+    Raises:
+        RecipeError: unknown keys or values that do not fit; `where` is named.
+    """
+    if not isinstance(tree, dict):
+        raise RecipeError(
+            f"{where} holds {type(tree).__name__}",
+            expected="a mapping with the keys data, teacher, student ...",
+            do="begin with one of the recipes in examples/",
+        )
+    tree = _copied(tree)
+    for key, value in changes.items():
+        _set(tree, key, value)
+    _lift_temperature(tree.get("distill"))
+    _nest_source(tree)
+    return build(Recipe, tree, where=where)
+
+
+def tree_of(recipe: Recipe) -> dict[str, Any]:
+    """The recipe in the form of a file, every field filled in."""
+    tree: dict[str, Any] = _plain(asdict(recipe))
+    source = tree["data"].pop("source")
+    tree["data"] = {**source, **tree["data"]}
+    return tree
+
+
+def _set(tree: dict[str, Any], key: str, value: Any) -> None:
+    *path, last = key.split(".")
+    for part in path:
+        tree = tree.setdefault(part, {})
+        if not isinstance(tree, dict):
+            raise RecipeError(
+                f"--set {key} goes through {part}, which is {tree!r}",
+                expected="a key of a mapping, such as distill.temperature",
+                do="set the whole of it, or name another key",
+            )
+    tree[last] = value
+
+
+def _lift_temperature(distill: Any) -> None:
+    """Move `temperature` or `distillation_temp` into the objective, whose setting it is."""
+    if not isinstance(distill, dict):
+        return
+    given = {key: distill.pop(key) for key in ("temperature", "distillation_temp") if key in distill}
+    objective = distill.get("objective", {"name": "soft-targets"})
+    if not given or not isinstance(objective, dict):
+        return
+    kind = CATALOGUE.get(objective.get("name", ""))
+    takes_it = kind is None or "temperature" in {f.name for f in fields(kind)}  # type: ignore[arg-type]
+    values = [*given.values(), *([objective["temperature"]] if "temperature" in objective else [])]
+    if not takes_it or any(value != values[0] for value in values):
+        raise RecipeError(
+            f"distill has {' and '.join(given)} = {values} with the objective {objective.get('name')}",
+            expected="one temperature, and an objective that has one",
+            do="give it once, or leave it out",
+        )
+    distill["objective"] = {**objective, "temperature": values[0]}
+
+
+def _nest_source(tree: dict[str, Any]) -> None:
+    """Part the fields of a source from those of `data`, beside which they stand in a file."""
+    data = tree.get("data")
+    if not isinstance(data, dict):
+        return
+    own = {f.name for f in fields(Data)} - {"source"}
+    source = {key: value for key, value in data.items() if key not in own}
+    tree["data"] = {"source": source, **{key: data[key] for key in data if key in own}}
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _copied(item) for key, item in value.items()}
+    return [_copied(item) for item in value] if isinstance(value, list) else value
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value

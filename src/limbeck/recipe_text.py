@@ -1,0 +1,193 @@
+"""Recipes as text: YAML 1.2 read with suspicion, and errors in words.
+
+Nothing is executed: tags, anchors and aliases are refused, as are duplicate keys, deep nesting and large files.
+"""
+
+import io
+import json
+from dataclasses import fields, is_dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, NodeEvent
+
+from limbeck.errors import RecipeError
+
+MOST_BYTES = 256 * 1024
+MOST_DEPTH = 20
+
+T = TypeVar("T")
+
+
+def read_yaml(path: Path) -> Any:
+    """The plain values in a YAML file.
+
+    Raises:
+        RecipeError: no such file, too large, or not plain YAML.
+    """
+    try:
+        with open(path, "rb") as file:
+            data = file.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise RecipeError(
+            f"{path} could not be read: {error.strerror}",
+            expected="a recipe in YAML",
+            do="check the path; examples/ has recipes to begin with",
+        ) from None
+    if len(data) > MOST_BYTES:
+        raise RecipeError(
+            f"{path} is larger than {MOST_BYTES:,} bytes",
+            expected="a recipe, which is a page or two of YAML",
+            do="name data by its path instead of writing it into the recipe",
+        )
+    try:
+        return parse_yaml(data.decode(), where=str(path))
+    except UnicodeDecodeError as error:
+        raise _not_yaml(str(path), f"not UTF-8 text ({error.reason} at byte {error.start})") from None
+
+
+def parse_yaml(text: str, *, where: str) -> Any:
+    """The plain values in YAML text: scalars as YAML 1.2 has them, so that 1e-3 is a number and no a string.
+
+    Raises:
+        RecipeError: likewise.
+    """
+    try:
+        _refuse_cleverness(text, where)
+        return _yaml().load(text)
+    except (YAMLError, ValueError, RecursionError) as error:
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        mark = getattr(error, "problem_mark", None)
+        raise _not_yaml(where, f"line {mark.line + 1}: {problem}" if mark else problem) from None
+
+
+def write_yaml(tree: Any) -> str:
+    """Plain values as YAML text."""
+    stream = io.StringIO()
+    _yaml().dump(tree, stream)
+    return stream.getvalue()
+
+
+def _yaml() -> YAML:
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = None
+    yaml.sort_base_mapping_type_on_output = False
+    yaml.width = 110
+    return yaml
+
+
+def _refuse_cleverness(text: str, where: str) -> None:
+    depth = 0
+    for event in _yaml().parse(text):
+        if isinstance(event, AliasEvent) or (isinstance(event, NodeEvent) and event.anchor):
+            raise _not_yaml(where, f"line {event.start_mark.line + 1}: an anchor or alias")
+        if getattr(event, "tag", None):
+            raise _not_yaml(where, f"line {event.start_mark.line + 1}: the tag {event.tag}")
+        depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
+        if depth > MOST_DEPTH:
+            raise _not_yaml(where, f"line {event.start_mark.line + 1}: nesting deeper than {MOST_DEPTH}")
+
+
+def _not_yaml(where: str, why: str) -> RecipeError:
+    return RecipeError(
+        f"{where} is not a plain YAML recipe: {why}",
+        expected="mappings, lists, numbers and strings, each key once, no tags, no anchors",
+        do="mend that line",
+    )
+
+
+# --- from plain values to frozen ones ------------------------------------------------------------------------------
+
+
+def build(kind: type[T], tree: Any, *, where: str) -> T:
+    """A dataclass from plain values, strictly: no key too many, no string for a number.
+
+    Raises:
+        RecipeError: naming every key at fault, with the nearest known one for a key that is not.
+    """
+    try:
+        # In JSON's strict mode lists become tuples and mappings dataclasses, and nothing else is converted.
+        text = json.dumps(tree, default=str)
+        return TypeAdapter(kind).validate_json(text, strict=True, extra="forbid")
+    except ValidationError as error:
+        found = error.errors(include_url=False)
+        problems = [_problem(kind, one) for one in found]
+        many = f"{len(problems)} errors" if len(problems) > 1 else "an error"
+        raise RecipeError(
+            f"{where} has {many}: " + "; ".join(came for came, _ in problems),
+            expected="; ".join(dict.fromkeys(expected for _, expected in problems)),
+            do="mend it in the file or with --set; docs/recipe.md has every key",
+        ) from None
+
+
+def _problem(kind: type, error: Any) -> tuple[str, str]:
+    """What came and what was expected, for one error of pydantic."""
+    location, value = error["loc"], error.get("input")
+    name, known = _place(kind, location)
+    match error["type"]:
+        case "unexpected_keyword_argument":
+            near = get_close_matches(str(location[-1]), known, n=1)
+            hint = f" (did you mean {near[0]}?)" if near else ""
+            return f"unknown key {name}{hint}", f"one of {', '.join(known)}"
+        case "missing" | "missing_argument":
+            return f"{name} is missing", f"{name} to be given"
+        case "union_tag_invalid" | "union_tag_not_found":
+            key = str(error["ctx"]["discriminator"]).strip("'")
+            tags = [tag for tag in _tags(kind, location) if tag != "python"]
+            came = value.get(key) if isinstance(value, dict) else value
+            near = get_close_matches(str(came), tags, n=1)
+            hint = f" (did you mean {near[0]}?)" if near else ""
+            full = f"{name}.{key}" if not name.endswith(f".{key}") else name
+            return f"{full} is {came!r}{hint}", f"{full}: one of {', '.join(tags)}"
+        case "value_error":
+            return f"{name or 'the recipe'}: {error['ctx']['error']}", "values that fit"
+        case _:
+            message = error["msg"].removeprefix("Input should be ")
+            return f"{name} is {value!r}", f"{name}: {message}"
+
+
+def _place(kind: Any, location: tuple[Any, ...]) -> tuple[str, list[str]]:
+    """The dotted name of a place in the tree, without the tags of unions, and the keys known beside it."""
+    names: list[str] = []
+    known: list[str] = []
+    for part in location:
+        options = _options(kind)
+        if part in options:
+            kind = options[part]
+            continue
+        if is_dataclass(kind):
+            known = [f.name for f in fields(kind)]
+            hints = get_type_hints(kind, include_extras=True)
+            kind = hints.get(str(part))
+        elif get_args(kind):
+            kind = get_args(kind)[0]
+        # In a file the fields of a source stand beside those of data.
+        if part != "source" or names != ["data"]:
+            names.append(str(part))
+        elif known:
+            beside = [name for name in known if name != "source"]
+            known = beside
+    return ".".join(names), known
+
+
+def _options(kind: Any) -> dict[str, Any]:
+    """The members of a union of dataclasses by their tags, the values of their first field; else nothing."""
+    while get_origin(kind) is Annotated:
+        kind = get_args(kind)[0]
+    members = [member for member in get_args(kind) if is_dataclass(member)]
+    return {
+        tag: m
+        for m in members
+        for tag in get_args(get_type_hints(m)[fields(m)[0].name])
+        if isinstance(tag, str)
+    }
+
+
+def _tags(kind: Any, location: tuple[Any, ...]) -> list[str]:
+    for part in location:
+        kind = _options(kind).get(part) or get_type_hints(kind, include_extras=True).get(str(part))
+    return list(_options(kind))

@@ -1,0 +1,83 @@
+"""Records: the JSON that a stage writes, and the facts about this machine that go into each.
+
+Readers ignore keys they do not know and refuse a newer format.
+"""
+
+import os
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from limbeck.errors import DataError
+from limbeck.files import FORMAT, check_format, digest, read_json, write_json
+
+RECORD = "record.json"
+
+
+def write_record(directory: Path, record: dict[str, Any]) -> None:
+    """Commit `record.json`, sealed by its own checksum."""
+    body = {"format": FORMAT, **record}
+    write_json(directory / RECORD, {**body, "sha256": digest(body)})
+
+
+def read_record(directory: Path) -> dict[str, Any]:
+    """The record in `directory`.
+
+    Raises:
+        DataError: missing, not JSON, edited, or of a newer format.
+    """
+    path = directory / RECORD
+    record = read_json(path)
+    if not isinstance(record, dict):
+        raise DataError(f"{path} is not a record", expected="a JSON object", do="run the stage again")
+    check_format(record, path)
+    if record.pop("sha256", None) != digest(record):
+        raise DataError(
+            f"{path} does not match its own checksum",
+            expected="a record as limbeck wrote it",
+            do="restore it, or delete it and run again with --resume",
+        )
+    return record
+
+
+def environment() -> dict[str, Any]:
+    """Versions, commit and hardware, as every record states them."""
+    commit, dirty = _commit()
+    return {
+        "limbeck": version("limbeck"),
+        "commit": commit,
+        "dirty": dirty,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+    }
+
+
+def _commit() -> tuple[str | None, bool | None]:
+    """Commit and dirty flag of the checkout this package runs from; None when it was installed from a wheel."""
+    here = Path(__file__).parent
+
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(here), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", Path(__file__).name)
+        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain"))
+    except (OSError, subprocess.SubprocessError):
+        return None, None
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

@@ -1,0 +1,26 @@
+"""Teachers: who can be asked, what is checked first, and the store that remembers the answers."""
+
+from limbeck.teachers.kinds import CallableTeacher, ModuleTeacher, TableTeacher, teacher_of
+from limbeck.teachers.preflight import preflight
+from limbeck.teachers.saved import SavedModel, load_model, save_model
+from limbeck.teachers.signals import Live, Signals, Stored
+from limbeck.teachers.store import LabelStore, label
+from limbeck.teachers.teacher import Teacher, ask_all
+
+__all__ = [
+    "CallableTeacher",
+    "LabelStore",
+    "Live",
+    "ModuleTeacher",
+    "SavedModel",
+    "Signals",
+    "Stored",
+    "TableTeacher",
+    "Teacher",
+    "ask_all",
+    "label",
+    "load_model",
+    "preflight",
+    "save_model",
+    "teacher_of",
+]

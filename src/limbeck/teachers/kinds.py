@@ -1,0 +1,160 @@
+"""The kinds of teacher: a network, a function, a table of answers.
+
+Dimension key: N examples, C classes.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from limbeck.data import Examples, Preprocess
+from limbeck.errors import DataError
+from limbeck.files import digest_tensors
+from limbeck.teachers.teacher import Gives, Teacher, look_like_probabilities
+
+
+class ModuleTeacher:
+    """A network, asked in evaluation mode without gradients and left as it was found."""
+
+    def __init__(self, module: nn.Module, preprocess: Preprocess, device: torch.device) -> None:
+        self.module = module.to(device, memory_format=torch.channels_last)
+        self.preprocess, self.device = preprocess, device
+        self.gives: Gives = "logits"
+
+    def identity(self) -> dict[str, Any]:
+        """Structure as torch prints it, parameters, buffers, and preprocessing."""
+        kind = type(self.module)
+        return {
+            "kind": "module",
+            "class": f"{kind.__module__}.{kind.__qualname__}",
+            "structure": hashlib.sha256(repr(self.module).encode()).hexdigest(),
+            "tensors": digest_tensors(self.module.state_dict()),
+            "preprocess": asdict(self.preprocess),
+        }
+
+    def answer(self, inputs: Tensor, keys: Tensor) -> Tensor:
+        """See `Teacher.answer`."""
+        seen = self.preprocess(inputs.to(self.device))
+        if seen.ndim == 4:
+            seen = seen.contiguous(memory_format=torch.channels_last)
+        with evaluating(self.module), torch.inference_mode():
+            answers = self.module(seen)
+        # A clone made outside inference mode can be saved for a backward pass; an inference tensor cannot.
+        return _tensor(answers).float().cpu().clone()
+
+    def knows(self, examples: Examples) -> bool:
+        """See `Teacher.knows`."""
+        return True
+
+
+class CallableTeacher:
+    """A function from preprocessed inputs to answers. It shows no weights, so only its probes can tell it changed."""
+
+    def __init__(self, function: Callable[[Tensor], Any], preprocess: Preprocess) -> None:
+        self.function, self.preprocess = function, preprocess
+        self.gives: Gives = "logits"
+
+    def identity(self) -> dict[str, Any]:
+        """Its name and preprocessing: the store of such a teacher belongs to its run alone."""
+        name = getattr(self.function, "__qualname__", type(self.function).__qualname__)
+        return {"kind": "callable", "name": name, "preprocess": asdict(self.preprocess)}
+
+    def answer(self, inputs: Tensor, keys: Tensor) -> Tensor:
+        """See `Teacher.answer`."""
+        with torch.no_grad():
+            answers = self.function(self.preprocess(inputs))
+        return _tensor(answers).detach().float().cpu()
+
+    def knows(self, examples: Examples) -> bool:
+        """See `Teacher.knows`."""
+        return True
+
+
+class TableTeacher:
+    """Answers computed elsewhere, one row for each training example; the first of duplicates counts."""
+
+    def __init__(self, rows_NC: Tensor, examples: Examples) -> None:
+        if rows_NC.ndim != 2 or len(rows_NC) != len(examples):
+            raise DataError(
+                f"the teacher's array has shape {tuple(rows_NC.shape)}",
+                expected=f"[{len(examples)}, classes]: a row for each training example, in their order",
+                do="compute the teacher's logits on exactly the training inputs",
+            )
+        self.rows_NC = rows_NC.float()
+        self.row_of: dict[bytes, int] = {}
+        for row, key in enumerate(_names(examples.keys)):
+            self.row_of.setdefault(key, row)
+        self.gives: Gives = "probabilities" if look_like_probabilities(self.rows_NC) else "logits"
+
+    def identity(self) -> dict[str, Any]:
+        """The values themselves."""
+        return {"kind": "table", "tensors": digest_tensors({"rows": self.rows_NC})}
+
+    def answer(self, inputs: Tensor, keys: Tensor) -> Tensor:
+        """See `Teacher.answer`; the inputs are not looked at."""
+        return self.rows_NC[[self.row_of[key] for key in _names(keys)]]
+
+    def knows(self, examples: Examples) -> bool:
+        """Whether every example is one of the table's."""
+        return all(key in self.row_of for key in _names(examples.keys))
+
+
+def _names(keys: Tensor) -> list[bytes]:
+    return [row.tobytes() for row in keys.numpy()]
+
+
+def _tensor(answers: Any) -> Tensor:
+    if isinstance(answers, Tensor):
+        return answers
+    try:
+        return torch.as_tensor(answers)
+    except (TypeError, ValueError, RuntimeError):
+        raise DataError(
+            f"the teacher answered with a {type(answers).__name__}",
+            expected="a tensor or array of logits [N, classes]",
+            do="wrap it in a function that returns the logits alone",
+        ) from None
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """The module in evaluation mode; each of its parts gets its own mode back."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training
+
+
+def teacher_of(given: Any, examples: Examples, preprocess: Preprocess, device: torch.device) -> Teacher:
+    """The teacher that a Python object makes.
+
+    Args:
+        given: an nn.Module, an array or tensor with a row for each of `examples`, or a function of preprocessed
+            inputs [N, ...] that returns logits or probabilities [N, C].
+        examples: the training set.
+        preprocess: from stored inputs to what a module or function takes.
+        device: of a module.
+
+    Raises:
+        DataError: none of these, or an array of another length.
+    """
+    if isinstance(given, nn.Module):
+        return ModuleTeacher(given, preprocess, device)
+    if isinstance(given, Tensor | np.ndarray):
+        return TableTeacher(torch.as_tensor(given), examples)
+    if callable(given):
+        return CallableTeacher(given, preprocess)
+    raise DataError(
+        f"the teacher is a {type(given).__name__}",
+        expected="an nn.Module, a function of a batch, or an array of logits with a row per training example",
+        do="wrap it in a function that takes inputs [N, ...] and returns logits [N, classes]",
+    )

@@ -1,0 +1,99 @@
+"""A model in a folder: weights, and what it takes to use them. Students are delivered so, and teach so.
+
+model.safetensors   parameters and buffers
+config.json         catalogue model or null, input shape, classes, preprocessing
+manifest.json       sizes and checksums
+"""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+from torch import nn
+
+from limbeck.data import Preprocess
+from limbeck.errors import DataError
+from limbeck.files import commit_directory, encode, read_json, read_tensors, verify
+from limbeck.models import MODELS, ModelSpec, initialise
+
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """A network with what it takes to use it.
+
+    Args:
+        module: the network.
+        spec: its entry of the catalogue, None for a user's own architecture.
+        input_shape: of one example, as stored.
+        classes: the name of each output.
+        preprocess: from stored inputs to what the module takes.
+    """
+
+    module: nn.Module
+    spec: ModelSpec | None
+    input_shape: tuple[int, ...]
+    classes: tuple[str, ...]
+    preprocess: Preprocess
+
+
+def save_model(directory: Path, model: SavedModel) -> None:
+    """Commit a folder with the model alone: nothing of the teacher, no optimizer."""
+    config = {
+        "format": 1,
+        "model": None if model.spec is None else asdict(model.spec),  # type: ignore[call-overload]
+        "input_shape": list(model.input_shape),
+        "classes": list(model.classes),
+        "preprocess": asdict(model.preprocess),
+    }
+    commit_directory(directory, {WEIGHTS: dict(model.module.state_dict()), CONFIG: encode(config)})
+
+
+def load_model(directory: Path, module: nn.Module | None = None) -> SavedModel:
+    """The model in a folder; `module` gives the architecture where it is not one of the catalogue.
+
+    Raises:
+        DataError: not such a folder, damaged, or weights that do not fit the architecture.
+    """
+    if not (directory / CONFIG).is_file():
+        raise DataError(
+            f"{directory} holds no saved model",
+            expected=f"a folder with {WEIGHTS} and {CONFIG}, as limbeck saves students and teachers",
+            do="check the path: it is runs/NAME/teacher or runs/NAME/arms/ARM/seed-K/student",
+        )
+    verify(directory)
+    config = read_json(directory / CONFIG)
+    try:
+        spec = _spec(config["model"])
+        shape, classes = tuple(config["input_shape"]), tuple(config["classes"])
+        preprocess = TypeAdapter(Preprocess).validate_python(config["preprocess"])
+    except (KeyError, TypeError, ValidationError) as error:
+        raise _unfit(directory, f"its {CONFIG} lacks or mistypes a field: {error}") from None
+    if module is None and spec is None:
+        raise _unfit(
+            directory, "it was saved from an architecture outside the catalogue, which no file can name"
+        )
+    if module is None and spec is not None:
+        module = initialise(spec, shape, len(classes), seed=0)
+    assert module is not None
+    try:
+        module.load_state_dict(read_tensors(directory / WEIGHTS))
+    except RuntimeError as error:
+        raise _unfit(directory, f"its weights do not fit the model ({str(error).splitlines()[0]})") from None
+    return SavedModel(module.eval(), spec, shape, classes, preprocess)
+
+
+def _spec(config: dict[str, Any] | None) -> ModelSpec | None:
+    if config is None:
+        return None
+    return TypeAdapter(MODELS[config["name"]]).validate_python(config)
+
+
+def _unfit(directory: Path, why: str) -> DataError:
+    return DataError(
+        f"{directory} cannot be loaded: {why}",
+        expected="a saved model of limbeck's catalogue with weights that fit it",
+        do="load it in Python: limbeck.load_model(path, module=YourModel()), and pass the module as teacher",
+    )

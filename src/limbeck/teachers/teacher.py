@@ -1,0 +1,88 @@
+"""What a teacher is, and how it is asked.
+
+Dimension key: N examples, C classes.
+"""
+
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from limbeck.data import Examples
+from limbeck.errors import DataError
+
+Gives = Literal["logits", "probabilities"]
+
+PROBABILITY_FLOOR = 1e-4
+"""A plain probability of 0 has no logarithm: every probability counts as at least this much."""
+
+BATCH_SIZE = 512
+"""Examples of one question; a batch this large keeps the processor busy, and its shape decides the last bits."""
+
+
+class Teacher(Protocol):
+    """Whatever answers examples with one number per class.
+
+    It is pure: asked twice it says the same, and asking changes nothing in it.
+    """
+
+    gives: Gives
+
+    def identity(self) -> dict[str, Any]:
+        """What decides its answers, as JSON: weights, structure, preprocessing. Part of the store's fingerprint."""
+        ...
+
+    def answer(self, inputs: Tensor, keys: Tensor) -> Tensor:
+        """Its answers [N, C] in float32 on the CPU.
+
+        Args:
+            inputs: [N, ...] as stored, before any preprocessing.
+            keys: [N, 32], of the examples that the inputs are views of.
+        """
+        ...
+
+    def knows(self, examples: Examples) -> bool:
+        """Whether it can answer these examples: a table of answers knows only its own rows."""
+        ...
+
+
+def ask(teacher: Teacher, inputs: Tensor, keys: Tensor) -> Tensor:
+    """A teacher's logits [N, C], float32: its answers, checked, probabilities turned into logits by rule.
+
+    Raises:
+        DataError: answers that are not [N, C] or not finite.
+    """
+    answers_NC = teacher.answer(inputs, keys)
+    if answers_NC.ndim != 2 or len(answers_NC) != len(inputs):
+        raise DataError(
+            f"the teacher answered {len(inputs)} examples with shape {tuple(answers_NC.shape)}",
+            expected=f"[{len(inputs)}, classes]",
+            do="let the teacher return one row of logits per example",
+        )
+    finite_N = torch.isfinite(answers_NC).all(dim=1)
+    if not finite_N.all():
+        bad = (~finite_N).nonzero()[:, 0]
+        names = ", ".join(bytes(keys[row].tolist()).hex()[:12] for row in bad[:3])
+        raise DataError(
+            f"the teacher's answer to {len(bad)} of {len(inputs)} examples is NaN or infinite (keys {names} ...)",
+            expected="finite logits",
+            do="look at these examples, or at the teacher's preprocessing and precision",
+        )
+    return logits_of_probabilities(answers_NC) if teacher.gives == "probabilities" else answers_NC
+
+
+def ask_all(teacher: Teacher, examples: Examples) -> Tensor:
+    """A teacher's logits for all examples [N, C], in batches."""
+    parts = zip(examples.inputs.split(BATCH_SIZE), examples.keys.split(BATCH_SIZE), strict=True)
+    return torch.cat([ask(teacher, inputs, keys) for inputs, keys in parts])
+
+
+def logits_of_probabilities(probabilities_NC: Tensor) -> Tensor:
+    """log max(p, floor): logits whose softmax is p, but for the floor."""
+    return probabilities_NC.clamp_min(PROBABILITY_FLOOR).log()
+
+
+def look_like_probabilities(answers_NC: Tensor) -> bool:
+    """Whether every row is non-negative and sums to 1: logits do so only by a miracle."""
+    sums_N = answers_NC.sum(dim=1)
+    return bool((answers_NC >= 0).all() and ((sums_N - 1).abs() < 1e-3).all())

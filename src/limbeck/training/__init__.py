@@ -1,0 +1,33 @@
+"""Training: the step, the fit around it, and the arms of a comparison."""
+
+from limbeck.training.arms import ArmName, Distill, WeightedTerm, lesson_of
+from limbeck.training.fit import Lesson, configured, fit, gradient_norms
+from limbeck.training.place import Place
+from limbeck.training.settings import SGD, AdamW, Constant, Cosine, Fit, OneCycle
+from limbeck.training.step import Batch, Counts, Term, add_gradients, train_step
+from limbeck.training.world import World, join_world
+
+__all__ = [
+    "SGD",
+    "AdamW",
+    "ArmName",
+    "Batch",
+    "Constant",
+    "Cosine",
+    "Counts",
+    "Distill",
+    "Fit",
+    "Lesson",
+    "OneCycle",
+    "Place",
+    "Term",
+    "WeightedTerm",
+    "World",
+    "add_gradients",
+    "configured",
+    "fit",
+    "gradient_norms",
+    "join_world",
+    "lesson_of",
+    "train_step",
+]

@@ -1,0 +1,129 @@
+"""The arms of a comparison: what each learns from, all with one budget, one batch size and one first student.
+
+`distilled` is the student in question, `scratch` the same student on the same labels without the teacher. The
+others are controls: `label-smoothing` softens the labels without a teacher, `hard-teacher` passes on the teacher's
+answers without its doubts, `shuffled-teacher` its doubts about other examples of the same predicted class.
+"""
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from limbeck.data import UNLABELLED, Examples, Preprocess, derive_seed
+from limbeck.errors import RecipeError
+from limbeck.objectives import CrossEntropy, HardTargets, Objective, SoftTargets
+from limbeck.teachers import Signals, Stored
+from limbeck.training.fit import Lesson
+from limbeck.training.step import Term
+
+ArmName = Literal["distilled", "scratch", "label-smoothing", "hard-teacher", "shuffled-teacher"]
+
+SMOOTHING = 0.1
+"""Of the `label-smoothing` arm, the value of Szegedy 2016 and Müller 2019."""
+
+AnyObjective = Annotated[SoftTargets | HardTargets | CrossEntropy, Field(discriminator="name")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightedTerm:
+    """A further objective: adds weight * value to the loss; alpha does not rescale it."""
+
+    weight: float
+    objective: AnyObjective
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.weight):
+            raise ValueError(f"weight must be a finite number, not {self.weight}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distill:
+    """The loss of the distilled arm, `alpha * student_loss + (1 - alpha) * distillation_loss + terms`.
+
+    Args:
+        alpha: the share of `student_loss`; null when the two weights are given instead.
+        student_weight: the weight of `student_loss`, with `distillation_weight` in place of alpha.
+        distillation_weight: the weight of `distillation_loss`.
+        objective: the soft-label objective.
+        terms: further objectives.
+        views: 1 uses the stored signal of the plain example for all its views; live asks the teacher about every
+            view, at its cost.
+    """
+
+    alpha: float | None = None
+    student_weight: float | None = None
+    distillation_weight: float | None = None
+    objective: AnyObjective = field(default_factory=SoftTargets)
+    terms: tuple[WeightedTerm, ...] = ()
+    views: Literal[1, "live"] = 1
+
+    def __post_init__(self) -> None:
+        pair = (self.student_weight, self.distillation_weight)
+        if self.alpha is not None and pair != (None, None):
+            raise ValueError("give alpha, or student_weight and distillation_weight, not both forms")
+        if (pair[0] is None) != (pair[1] is None):
+            raise ValueError("student_weight and distillation_weight go together: give both")
+        if self.alpha is not None and not 0.0 <= self.alpha <= 1.0:
+            raise ValueError(f"alpha is a share, from 0 to 1, not {self.alpha}")
+        if pair[0] is not None and pair[1] is not None and not (0 <= min(pair) and 0 < max(pair) < math.inf):
+            raise ValueError(
+                f"the weights must be at least 0 and one of them above, not {pair[0]} and {pair[1]}"
+            )
+
+    @property
+    def weights(self) -> tuple[float, float]:
+        """The weights of `student_loss` and `distillation_loss`; alpha is 0.1 unless given."""
+        if self.student_weight is not None and self.distillation_weight is not None:
+            return self.student_weight, self.distillation_weight
+        alpha = 0.1 if self.alpha is None else self.alpha
+        return alpha, 1.0 - alpha
+
+    def loss(self) -> tuple[Term, ...]:
+        """The terms of the loss, without those whose weight is 0."""
+        student, distillation = self.weights
+        terms = [
+            Term("student_loss", student, CrossEntropy()),
+            Term("distillation_loss", distillation, self.objective),
+            *(Term(f"term{i}_{t.objective.name}", t.weight, t.objective) for i, t in enumerate(self.terms)),
+        ]
+        return tuple(term for term in terms if term.weight != 0.0)
+
+
+def lesson_of(
+    arm: ArmName, distill: Distill, examples: Examples, signals: Signals, preprocess: Preprocess
+) -> Lesson:
+    """What an arm learns from.
+
+    An arm that hears no teacher sees the labelled examples only: the others would teach it nothing.
+
+    Raises:
+        RecipeError: labels are needed and there are none; signals are to be shuffled that are not stored.
+    """
+    loss = distill.loss()
+    if arm in ("scratch", "label-smoothing"):
+        labelled = (examples.labels != UNLABELLED).nonzero()[:, 0]
+        if not len(labelled):
+            raise RecipeError(
+                f"the arm {arm} has no labelled examples to learn from",
+                expected="labels, or arms that hear the teacher",
+                do="label some examples, or set proof.arms: [distilled]",
+            )
+        objective: Objective = CrossEntropy(smoothing=SMOOTHING if arm == "label-smoothing" else 0.0)
+        return Lesson(examples.select(labelled), None, (Term("student_loss", 1.0, objective),), preprocess)
+    if arm == "hard-teacher":
+        loss = tuple(_without_doubts(term) for term in loss)
+    if arm == "shuffled-teacher":
+        if not isinstance(signals, Stored):
+            raise RecipeError(
+                "the arm shuffled-teacher came with distill.views: live",
+                expected="stored signals, which can be permuted",
+                do="set distill.views: 1, or leave the arm out",
+            )
+        signals = signals.shuffled(derive_seed("shuffled-teacher"))
+    return Lesson(examples, signals, loss, preprocess)
+
+
+def _without_doubts(term: Term) -> Term:
+    return replace(term, objective=HardTargets()) if term.name == "distillation_loss" else term

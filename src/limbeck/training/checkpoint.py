@@ -1,0 +1,92 @@
+"""Checkpoints: everything a fit needs to go on as if it had never been killed.
+
+That is little, since order and randomness are functions of (seed, step): weights, buffers, optimizer state, step.
+"""
+
+import logging
+import shutil
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from limbeck.errors import DataError
+from limbeck.files import commit_directory, read_tensors, verify
+
+KEPT = 2
+"""The newest checkpoint may turn out damaged; the one before it is then the way back."""
+
+_log = logging.getLogger(__name__)
+
+
+class Checkpoints:
+    """The versioned checkpoints of one fit, the newest valid of which counts."""
+
+    def __init__(self, directory: Path, conditions: dict[str, str | int]) -> None:
+        """Args: where they lie, and the conditions under which the bits of a result are promised."""
+        self.directory, self.conditions = directory, conditions
+
+    def save(self, step: int, student: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        """Commit the state after `step` steps, then let all but the newest go."""
+        commit_directory(
+            self.directory / f"step-{step:08d}",
+            {
+                "student.safetensors": student.state_dict(),
+                "optimizer.safetensors": optimizer_state(optimizer),
+            },
+            step=step,
+            conditions=self.conditions,
+        )
+        for old in self._newest_first()[KEPT:]:
+            shutil.rmtree(old, ignore_errors=True)
+
+    def restore(self, student: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+        """Load the newest valid checkpoint into both; returns its step, 0 when there is none."""
+        for place in self._newest_first():
+            try:
+                manifest = verify(place)
+                weights = read_tensors(place / "student.safetensors")
+                state = read_tensors(place / "optimizer.safetensors")
+            except DataError as error:
+                _log.warning("checkpoint %s is not valid and is passed over: %s", place.name, error)
+                continue
+            if manifest["conditions"] != self.conditions:
+                _log.warning(
+                    "resumed under %s, begun under %s: the result is not promised bit for bit",
+                    self.conditions,
+                    manifest["conditions"],
+                )
+            student.load_state_dict(weights)
+            restore_optimizer(optimizer, state)
+            return int(manifest["step"])
+        return 0
+
+    def _newest_first(self) -> list[Path]:
+        return sorted(self.directory.glob("step-*"), reverse=True)
+
+
+def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The state of every parameter as named tensors, `<position of the parameter>.<name>`."""
+    return {
+        f"{position}.{name}": value
+        for position, parameter in enumerate(_parameters(optimizer))
+        for name, value in optimizer.state[parameter].items()
+        if isinstance(value, Tensor)
+    }
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Put named tensors back as the state of the parameters they belong to."""
+    parameters = _parameters(optimizer)
+    for key, saved in tensors.items():
+        position, name = key.split(".", 1)
+        parameter = parameters[int(position)]
+        # safetensors hands tensors back contiguous, and the fused kernels walk raw memory: a moment laid out
+        # otherwise than its channels_last weight would be scrambled without an error.
+        like_parameter = saved.shape == parameter.shape
+        room = torch.empty_like(parameter) if like_parameter else torch.empty_like(saved)
+        optimizer.state[parameter][name] = room.detach().copy_(saved)
+
+
+def _parameters(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]

@@ -1,0 +1,174 @@
+"""Fit: one student, one lesson, so many steps.
+
+Order and randomness are functions of (seed, step, rank), never of iterator state: a fit killed at any moment and
+started again ends in the same bits.
+"""
+
+import copy
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from limbeck.data import UNLABELLED, Examples, Preprocess, derive_seed
+from limbeck.teachers import Signals
+from limbeck.training.checkpoint import Checkpoints
+from limbeck.training.ledger import Ledger, Stopwatch
+from limbeck.training.order import Order
+from limbeck.training.place import Place
+from limbeck.training.settings import Fit
+from limbeck.training.step import Batch, Counts, Term, add_gradients, train_step
+from limbeck.training.world import World
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What one fit learns from: examples, what the teacher said of them, and the terms of the loss."""
+
+    examples: Examples
+    signals: Signals | None
+    terms: tuple[Term, ...]
+    preprocess: Preprocess
+
+    def counts(self, batch_size: int) -> Counts:
+        """What the sums of a step over `batch_size` examples are divided by."""
+        labelled_share = float((self.examples.labels != UNLABELLED).double().mean())
+        return Counts(batch_size, batch_size * labelled_share)
+
+
+def fit(
+    student: nn.Module, lesson: Lesson, settings: Fit, *, steps: int, seed: int, place: Place
+) -> nn.Module:
+    """Train `student` in place for `steps` optimizer steps, from its newest checkpoint if it has one.
+
+    Returns:
+        The student, in evaluation mode; the last step counts, no step is chosen.
+
+    Raises:
+        Interrupted: a stop was asked for; the state is saved.
+        RecipeError: the loss is no longer finite.
+    """
+    world, stop = place.world, place.stop
+    student.to(place.device, memory_format=torch.channels_last)
+    optimizer = settings.optimizer.build(student.parameters())
+    checkpoints = Checkpoints(place.directory / "checkpoints", _conditions(place))
+    start = checkpoints.restore(student, optimizer)
+    order = Order(len(lesson.examples), settings.batch_size, derive_seed(seed, "order"))
+    counts = lesson.counts(settings.batch_size)
+    ledger = Ledger(place, [term.name for term in lesson.terms], start, steps)
+    reader = Reader(lesson, settings, seed, place, ledger.seconds)
+    bf16 = settings.precision == "bf16"
+    saved = time.monotonic()
+    student.train()
+    for step in range(start, steps):
+        reseed(seed, step, world.rank, place.device)
+        rate = settings.optimizer.lr * settings.schedule.factor(step, steps)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        values_K = train_step(
+            student, optimizer, reader.batches(*order.at(step)), lesson.terms, counts,
+            world=world, bf16=bf16, clip=settings.clip,
+        )  # fmt: skip
+        ledger.add(step + 1, values_K, rate)
+        due = world.leads and time.monotonic() - saved >= settings.checkpoint_seconds
+        stopping, saving = world.agree(bool(stop), due)
+        if stopping or saving or step + 1 == steps:
+            ledger.flush()
+            if world.leads:
+                checkpoints.save(step + 1, student, optimizer)
+            world.wait()
+            saved = time.monotonic()
+        if stopping and step + 1 < steps:
+            stop.raise_if_asked("run the same command again with --resume")
+    return student.eval()
+
+
+def gradient_norms(
+    student: nn.Module, lesson: Lesson, settings: Fit, *, seed: int, place: Place
+) -> dict[str, float]:
+    """The norm of each term's weighted gradient on the first batch: how loudly each speaks; the student stays."""
+    order = Order(len(lesson.examples), settings.batch_size, derive_seed(seed, "order"))
+    alone = replace(place, world=World())
+    reader = Reader(lesson, replace(settings, accumulate=1), seed, alone, {"data": 0.0, "teacher": 0.0})
+    (batch,) = reader.batches(*order.at(0))
+    norms = {}
+    for term in lesson.terms:
+        pupil = copy.deepcopy(student).to(place.device).train()
+        reseed(seed, 0, 0, place.device)
+        add_gradients(pupil, batch, [term], lesson.counts(settings.batch_size))
+        gradients = [p.grad for p in pupil.parameters() if p.grad is not None]
+        norms[term.name] = float(nn.utils.get_total_norm(gradients))
+    return norms
+
+
+class Reader:
+    """Turns the rows of a step into this rank's micro-batches."""
+
+    def __init__(
+        self, lesson: Lesson, settings: Fit, seed: int, place: Place, seconds: dict[str, float]
+    ) -> None:
+        examples = lesson.examples
+        self.inputs, self.labels = examples.inputs.to(place.device), examples.labels.to(place.device)
+        self.stream_ids = examples.stream_ids.to(place.device)
+        self.lesson, self.seed, self.world, self.seconds = (
+            lesson,
+            derive_seed(seed, "views"),
+            place.world,
+            seconds,
+        )
+        self.augment, self.accumulate = settings.augment, settings.accumulate
+
+    def batches(self, rows: Tensor, epochs: Tensor) -> Iterator[Batch]:
+        """The micro-batches of a step's rows [B], each seen in its epoch [B]."""
+        parts = zip(
+            self.world.part(rows).tensor_split(self.accumulate),
+            self.world.part(epochs).tensor_split(self.accumulate),
+            strict=True,
+        )
+        for part_rows, part_epochs in parts:
+            with Stopwatch(self.seconds, "data"):
+                part_rows, part_epochs = part_rows.to(self.inputs.device), part_epochs.to(self.inputs.device)
+                seen = self.inputs[part_rows]
+                if self.augment.active:
+                    seen = self.augment(seen, self.stream_ids[part_rows], seed=self.seed, view=part_epochs)
+                inputs = self.lesson.preprocess(seen)
+                if inputs.ndim == 4:
+                    inputs = inputs.contiguous(memory_format=torch.channels_last)
+            with Stopwatch(self.seconds, "teacher"):
+                signal = self.lesson.signals.fetch(part_rows, seen) if self.lesson.signals else None
+            yield Batch(inputs, self.labels[part_rows], signal)
+
+
+def reseed(seed: int, step: int, rank: int, device: torch.device) -> None:
+    """Make what is random inside the student (dropout) a function of (seed, step, rank)."""
+    value = derive_seed(seed, step, rank, "step")
+    torch.default_generator.manual_seed(value)  # torch.manual_seed visits every device: 80 us against 1
+    if device.type == "cuda":
+        torch.cuda.manual_seed(value)
+
+
+def _conditions(place: Place) -> dict[str, str | int]:
+    """What the bits of a result depend on besides the recipe."""
+    return {
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "ranks": place.world.size,
+        "device": place.device.type,
+    }
+
+
+@contextmanager
+def configured(settings: Fit) -> Iterator[None]:
+    """torch with the threads and the determinism of these settings; both are put back."""
+    assert settings.threads != "auto", "a resolved recipe has a number"
+    threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    torch.set_num_threads(settings.threads)
+    torch.use_deterministic_algorithms(settings.deterministic)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(strict)

@@ -1,0 +1,346 @@
+"""Deliberate defects, most of which a peer has shipped; the contract suite must kill every one.
+
+Each declares the traits of the objective that it spoils, and under `KILLED_BY` in test_testing.py stand the promises
+that it breaks, all of them: a promise that stops catching it is noticed, and so is one that starts to.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from limbeck.objectives import UNLABELLED, Traits
+from limbeck.signal import Signal
+
+SOFT = Traits(needs="teacher", zero_at_teacher=True)
+
+
+def log_softened(output, signal, temperature):
+    """log q and log p, as the real objective takes them."""
+    if signal is None or output.logits.shape != signal.logits.shape:
+        raise ValueError("shapes differ")
+    student, teacher = (x if x.dtype == torch.float64 else x.float() for x in (output.logits, signal.logits))
+    return (student / temperature).log_softmax(dim=1), (teacher.detach() / temperature).log_softmax(dim=1)
+
+
+def kl(log_a, log_b):
+    return (log_a.exp() * torch.where(log_a.isneginf(), 0.0, log_a - log_b)).sum(dim=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mutant:
+    """A spoilt forward KL, unless `spoils` says otherwise; the subclasses say how."""
+
+    spoils: ClassVar[str] = "forward-kl"
+    name: str = "mutant"
+    temperature: float = 4.0
+    traits: ClassVar[Traits] = SOFT
+
+
+class NoTemperatureSquared(Mutant):
+    """TRL, Liger-Kernel, distillm, torchtune: KL at temperature T without T^2; the gradient shrinks as 1/T."""
+
+    def __call__(self, output: Signal, signal: Signal, labels: Tensor) -> Tensor:
+        log_q, log_p = log_softened(output, signal, self.temperature)
+        return kl(log_p, log_q)
+
+
+class MeanOverClasses(Mutant):
+    """NVIDIA/Model-Optimizer, reduction="mean": divided by the number of classes too."""
+
+    def __call__(self, output: Signal, signal: Signal, labels: Tensor) -> Tensor:
+        log_q, log_p = log_softened(output, signal, self.temperature)
+        return self.temperature**2 * kl(log_p, log_q) / log_q.shape[1]
+
+
+class Reversed(Mutant):
+    """TRL's beta and torchtune's sym_kd_ratio run opposite ways: KL(q||p) where KL(p||q) was asked for."""
+
+    def __call__(self, output: Signal, signal: Signal, labels: Tensor) -> Tensor:
+        log_q, log_p = log_softened(output, signal, self.temperature)
+        return self.temperature**2 * kl(log_q, log_p)
+
+
+class OneSidedTemperature(Mutant):
+    """A stored teacher that was never softened (sampling temperature taken for the objective's, TRL GKD)."""
+
+    def __call__(self, output: Signal, signal: Signal, labels: Tensor) -> Tensor:
+        log_q, _ = log_softened(output, signal, self.temperature)
+        _, log_p = log_softened(output, signal, 1.0)
+        return self.temperature**2 * kl(log_p, log_q)
+
+
+class ReducedEarly(Mutant):
+    """mmrazor, RepDistiller and most others: the objective takes the mean of its batch itself."""
+
+    def __call__(self, output: Signal, signal: Signal, labels: Tensor) -> Tensor:
+        log_q, log_p = log_softened(output, signal, self.temperature)
+        return self.temperature**2 * kl(log_p, log_q).mean()
+
+
+class BroadcastMean(Mutant):
+    """The same, disguised: the batch's mean once per example, as DIST's inter-class part is."""
+
+    def __call__(self, output: Signal, signal: Signal, labels: Tensor) -> Tensor:
+        log_q, log_p = log_softened(output, signal, self.temperature)
+        values = self.temperature**2 * kl(log_p, log_q)
+        return values.sum().expand(len(values)) / max(1, len(values))
+
+
+class CrossEntropyCalledKL(Mutant):
+    """torchtune, TextBrewer, distillm: "forward KL" is -sum p log q, which is not 0 at the teacher."""
+
+    def __call__(self, output: Signal, signal: Signal, labels: Tensor) -> Tensor:
+        log_q, log_p = log_softened(output, signal, self.temperature)
+        return -(self.temperature**2) * (log_p.exp() * log_q.clamp(min=-1e30)).sum(dim=1)
+
+
+class TeacherNotDetached(Mutant):
+    """A teacher in the same graph (mdistiller without its no_grad block): it is trained to please the student."""
+
+    def __call__(self, output: Signal, signal: Signal, labels: Tensor) -> Tensor:
+        log_q, _ = log_softened(output, signal, self.temperature)
+        teacher = signal.logits if signal.logits.dtype == torch.float64 else signal.logits.float()
+        return self.temperature**2 * kl((teacher / self.temperature).log_softmax(dim=1), log_q)
+
+
+class NaNWhereAbsent(Mutant):
+    """All eight published implementations that were run: F.kl_div is NaN where a class is -inf in both."""
+
+    def __call__(self, output: Signal, signal: Signal, labels: Tensor) -> Tensor:
+        log_q, log_p = log_softened(output, signal, self.temperature)
+        return self.temperature**2 * F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(dim=1)
+
+
+class NaNGradientWhereAbsent(Mutant):
+    """distillm, torchtune: masked after the product, so the value is right and the gradient NaN (reverse KL)."""
+
+    spoils = "reverse-kl"
+
+    def __call__(self, output: Signal, signal: Signal, labels: Tensor) -> Tensor:
+        log_q, log_p = log_softened(output, signal, self.temperature)
+        products = (log_q.exp() * (log_q - log_p)).masked_fill(log_p.isneginf(), 0)
+        return self.temperature**2 * products.sum(dim=1)
+
+
+class LogOfProbabilities(Mutant):
+    """mdistiller's DKD, cls_KD, mmrazor: log(softmax) is -inf at +-80 in float32."""
+
+    def __call__(self, output: Signal, signal: Signal, labels: Tensor) -> Tensor:
+        log_q, log_p = log_softened(output, signal, self.temperature)
+        q = torch.where(log_p.isneginf(), 1.0, log_q.exp())
+        return self.temperature**2 * kl(log_p, q.log())
+
+
+class ClampedProbabilities(Mutant):
+    """DistillKit, TRL: log(q + 1e-8), finite everywhere and wrong, without gradient, where q is small."""
+
+    def __call__(self, output: Signal, signal: Signal, labels: Tensor) -> Tensor:
+        log_q, log_p = log_softened(output, signal, self.temperature)
+        log_q = torch.where(log_p.isneginf(), -torch.inf, log_q.exp().clamp(min=1e-8).log())
+        return self.temperature**2 * kl(log_p, log_q)
+
+
+class BroadcastsWidthOne(Mutant):
+    """TRL before its vocabulary check, torchdistill: a teacher of width 1 broadcasts without a word."""
+
+    def __call__(self, output: Signal, signal: Signal, labels: Tensor) -> Tensor:
+        if signal is None or signal.logits.shape[1] not in (1, output.logits.shape[1]):
+            raise ValueError("shapes differ")
+        wide = Signal(signal.logits.expand(output.logits.shape))
+        log_q, log_p = log_softened(output, wide, self.temperature)
+        return self.temperature**2 * kl(log_p, log_q)
+
+
+class HalfPrecision(Mutant):
+    """A loss under autocast (NeMo-Automodel): log-softmax and sum in the logits' own bfloat16."""
+
+    def __call__(self, output: Signal, signal: Signal, labels: Tensor) -> Tensor:
+        if signal is None or output.logits.shape != signal.logits.shape:
+            raise ValueError("shapes differ")
+        log_q = (output.logits / self.temperature).log_softmax(dim=1)
+        log_p = (signal.logits.detach() / self.temperature).log_softmax(dim=1)
+        return self.temperature**2 * kl(log_p, log_q)
+
+
+class AlwaysFloat32(Mutant):
+    """torchtune, TextBrewer: float64 is cast down too, so that nothing can be checked to more than 6 digits."""
+
+    def __call__(self, output: Signal, signal: Signal, labels: Tensor) -> Tensor:
+        if signal is None:
+            raise ValueError("no signal")
+        single = Signal(output.logits.float()), Signal(signal.logits.float())
+        log_q, log_p = log_softened(*single, self.temperature)
+        return self.temperature**2 * kl(log_p, log_q)
+
+
+class RightValueWrongGradient(Mutant):
+    """NeMo-Automodel's chunked loss, the straight-through kind: the value is right, the gradient half of it."""
+
+    def __call__(self, output: Signal, signal: Signal, labels: Tensor) -> Tensor:
+        log_q, log_p = log_softened(output, signal, self.temperature)
+        values = self.temperature**2 * kl(log_p, log_q)
+        return 0.5 * (values + values.detach())
+
+
+class MeanSquaredProbabilities(Mutant):
+    """SforAiDl/KD_Lib: "KD" is the squared difference of the soft probabilities, mean over classes, times T^2."""
+
+    def __call__(self, output: Signal, signal: Signal, labels: Tensor) -> Tensor:
+        log_q, log_p = log_softened(output, signal, self.temperature)
+        return self.temperature**2 * (log_q.exp() - log_p.exp()).square().mean(dim=1)
+
+
+class MaskedByLabels(Mutant):
+    """The hard loss's ignore_index on the soft term (TRL, Liger-Kernel): unlabelled examples teach nothing."""
+
+    def __call__(self, output: Signal, signal: Signal, labels: Tensor) -> Tensor:
+        log_q, log_p = log_softened(output, signal, self.temperature)
+        return self.temperature**2 * kl(log_p, log_q) * (labels != UNLABELLED)
+
+
+class TruncatedWithoutTail(Mutant):
+    """verl, axolotl: the sum over the teacher's top k without the tail; negative at times, an over-sure student."""
+
+    def __call__(self, output: Signal, signal: Signal, labels: Tensor) -> Tensor:
+        log_q, log_p = log_softened(output, signal, self.temperature)
+        log_p, kept = log_p.topk(2, dim=1)
+        return self.temperature**2 * kl(log_p, log_q.gather(1, kept))
+
+
+class RawLogits(Mutant):
+    """DistillKit's and timm's logit losses under KD's name: half the sum of squared differences, not centred."""
+
+    def __call__(self, output: Signal, signal: Signal, labels: Tensor) -> Tensor:
+        log_softened(output, signal, self.temperature)
+        student, teacher = (x if x.dtype == torch.float64 else x.float() for x in (output.logits, signal.logits))
+        return 0.5 * torch.where(teacher.isneginf(), 0.0, student - teacher.detach()).square().sum(dim=1)
+
+
+class CutVocabulary(Mutant):
+    """Trainers that slice both heads to a common width: the last column is cut before the softmax."""
+
+    def __call__(self, output: Signal, signal: Signal, labels: Tensor) -> Tensor:
+        log_softened(output, signal, self.temperature)
+        cut = Signal(output.logits[:, :-1]), Signal(signal.logits[:, :-1])
+        log_q, log_p = log_softened(*cut, self.temperature)
+        return self.temperature**2 * kl(log_p, log_q)
+
+
+class ComparesNeighbours(Mutant):
+    """RepDistiller's CC: each example is set against the next, so the value hangs on the order of the batch."""
+
+    traits = Traits(needs="teacher", zero_at_teacher=True, coupling="batch")
+
+    def __call__(self, output: Signal, signal: Signal, labels: Tensor) -> Tensor:
+        log_q, log_p = log_softened(output, signal, self.temperature)
+        values = self.temperature**2 * kl(log_p, log_q)
+        return 0.5 * (values + values.roll(1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class HardMutant:
+    """A spoilt cross-entropy."""
+
+    name: str = "hard-mutant"
+    spoils: ClassVar[str] = "cross-entropy"
+    traits: ClassVar[Traits] = Traits(needs="labels", zero_at_teacher=False)
+
+
+class MeanOverLabelled(HardMutant):
+    """F.cross_entropy as it comes, with its mean over the labelled of the batch: NaN where there are none."""
+
+    def __call__(self, output: Signal, signal: Signal | None, labels: Tensor) -> Tensor:
+        return F.cross_entropy(output.logits, labels, ignore_index=UNLABELLED).expand(len(labels))
+
+
+class UnlabelledAsClassZero(HardMutant):
+    """Labels clamped to be an index and never masked: the unlabelled are all taught class 0."""
+
+    def __call__(self, output: Signal, signal: Signal | None, labels: Tensor) -> Tensor:
+        logits = output.logits if output.logits.dtype == torch.float64 else output.logits.float()
+        return F.cross_entropy(logits, labels.clamp(min=0), reduction="none")
+
+
+class WeighedByTheTeacher(HardMutant):
+    """A hard loss that leans on the teacher unsaid (torchdistill's terms share one forward): none, no loss."""
+
+    def __call__(self, output: Signal, signal: Signal | None, labels: Tensor) -> Tensor:
+        logits = output.logits if output.logits.dtype == torch.float64 else output.logits.float()
+        doubts = 1 - signal.logits.detach().to(logits.dtype).softmax(dim=1).amax(dim=1)
+        return doubts * F.cross_entropy(logits, labels, reduction="none", ignore_index=UNLABELLED)
+
+
+# ----------------------------------------------------------------------------------------------------- steps
+
+
+def one_step(student, batch, terms, divisors, *, scale=1.0, weights=None):
+    """The real step with its divisors, scale and weights left open."""
+    output = Signal(student(batch.inputs))
+    shares = [
+        term.objective(output, batch.signal, batch.labels).sum() / divisor
+        for term, divisor in zip(terms, divisors, strict=True)
+    ]
+    weights = [term.weight for term in terms] if weights is None else weights
+    sum(scale * weight * share for weight, share in zip(weights, shares, strict=True)).backward()
+    return torch.stack(shares).detach()
+
+
+def mean_per_micro_batch(student, batch, terms, counts, *, bf16=False):
+    """torchtune's recipe, HF Trainer before 4.46: every micro-batch is divided by its own size."""
+    hard_share = counts.labelled / counts.examples
+    sizes = [
+        len(batch.labels) * (hard_share if term.objective.traits.needs == "labels" else 1) for term in terms
+    ]
+    return one_step(student, batch, terms, sizes)
+
+
+def divided_twice(student, batch, terms, counts, *, bf16=False):
+    """torchtune's recipe: by the count of the step, and once more; the value it reports is right."""
+    divisors = [counts.of(term) for term in terms]
+    return one_step(student, batch, terms, divisors, scale=1 / counts.examples)
+
+
+def labelled_of_the_micro_batch(student, batch, terms, counts, *, bf16=False):
+    """F.cross_entropy's mean: divided by the labels that happen to be in the micro-batch, 0 / 0 without any."""
+    labelled = (batch.labels != UNLABELLED).sum()
+    hard = [term.objective.traits.needs == "labels" for term in terms]
+    return one_step(student, batch, terms, [labelled if is_hard else counts.examples for is_hard in hard])
+
+
+def labelled_divided_by_all(student, batch, terms, counts, *, bf16=False):
+    """A mean over all examples: at 1 % labels the hard loss weighs a hundredth of its alpha."""
+    return one_step(student, batch, terms, [counts.examples] * len(terms))
+
+
+def weights_swapped(student, batch, terms, counts, *, bf16=False):
+    """attention-transfer, DeiT, KD_Lib against torchdistill, Keras: alpha on the other term."""
+    weights = [term.weight for term in reversed(terms)]
+    return one_step(student, batch, terms, [counts.of(term) for term in terms], weights=weights)
+
+
+def weights_forgotten(student, batch, terms, counts, *, bf16=False):
+    """torchdistill's KDLoss with alpha None: the terms are added as they are."""
+    return one_step(student, batch, terms, [counts.of(term) for term in terms], weights=[1.0] * len(terms))
+
+
+def gradients_zeroed_each_time(student, batch, terms, counts, *, bf16=False):
+    """The classic accumulation defect: only the last micro-batch counts."""
+    student.zero_grad()
+    return one_step(student, batch, terms, [counts.of(term) for term in terms])
+
+
+def weighted_values(student, batch, terms, counts, *, bf16=False):
+    """Keras: what is logged as the distillation loss already holds its weight."""
+    shares = one_step(student, batch, terms, [counts.of(term) for term in terms])
+    return shares * torch.tensor([term.weight for term in terms])
+
+
+def teacher_trained_too(student, batch, terms, counts, *, bf16=False):
+    """A live teacher called without no_grad: backward goes through it as well."""
+    values = one_step(student, batch, terms, [counts.of(term) for term in terms])
+    if batch.signal is not None and batch.signal.logits.requires_grad:
+        batch.signal.logits.square().sum().backward()
+    return values
