@@ -64,7 +64,7 @@ class Reversed(Mutant):
 
 
 class OneSidedTemperature(Mutant):
-    """A stored teacher that was never softened (sampling temperature taken for the objective's, TRL GKD)."""
+    """The student is softened and the teacher is not."""
 
     def __call__(self, output: Signal, signal: Signal, labels: Tensor) -> Tensor:
         log_q, _ = log_softened(output, signal, self.temperature)
@@ -73,7 +73,7 @@ class OneSidedTemperature(Mutant):
 
 
 class ReducedEarly(Mutant):
-    """mmrazor, RepDistiller and most others: the objective takes the mean of its batch itself."""
+    """RepDistiller, mdistiller and most others: the objective takes the mean of its batch itself."""
 
     def __call__(self, output: Signal, signal: Signal, labels: Tensor) -> Tensor:
         log_q, log_p = log_softened(output, signal, self.temperature)
@@ -98,7 +98,7 @@ class CrossEntropyCalledKL(Mutant):
 
 
 class TeacherNotDetached(Mutant):
-    """A teacher in the same graph (mdistiller without its no_grad block): it is trained to please the student."""
+    """A live teacher left in the graph: it is trained to please the student."""
 
     def __call__(self, output: Signal, signal: Signal, labels: Tensor) -> Tensor:
         log_q, _ = log_softened(output, signal, self.temperature)
@@ -135,7 +135,7 @@ class LogOfProbabilities(Mutant):
 
 
 class ClampedProbabilities(Mutant):
-    """DistillKit, TRL: log(q + 1e-8), finite everywhere and wrong, without gradient, where q is small."""
+    """DistillKit's and TRL's clamps: finite everywhere, and where q is small wrong and without gradient."""
 
     def __call__(self, output: Signal, signal: Signal, labels: Tensor) -> Tensor:
         log_q, log_p = log_softened(output, signal, self.temperature)
@@ -144,7 +144,7 @@ class ClampedProbabilities(Mutant):
 
 
 class BroadcastsWidthOne(Mutant):
-    """TRL before its vocabulary check, torchdistill: a teacher of width 1 broadcasts without a word."""
+    """A teacher of width 1 broadcasts without a word."""
 
     def __call__(self, output: Signal, signal: Signal, labels: Tensor) -> Tensor:
         if signal is None or signal.logits.shape[1] not in (1, output.logits.shape[1]):
@@ -155,7 +155,7 @@ class BroadcastsWidthOne(Mutant):
 
 
 class HalfPrecision(Mutant):
-    """A loss under autocast (NeMo-Automodel): log-softmax and sum in the logits' own bfloat16."""
+    """A loss under autocast: log-softmax and sum in the logits' own bfloat16."""
 
     def __call__(self, output: Signal, signal: Signal, labels: Tensor) -> Tensor:
         if signal is None or output.logits.shape != signal.logits.shape:
@@ -177,7 +177,7 @@ class AlwaysFloat32(Mutant):
 
 
 class RightValueWrongGradient(Mutant):
-    """NeMo-Automodel's chunked loss, the straight-through kind: the value is right, the gradient half of it."""
+    """NeMo-Automodel: the value is right, the gradient is not (here half of it)."""
 
     def __call__(self, output: Signal, signal: Signal, labels: Tensor) -> Tensor:
         log_q, log_p = log_softened(output, signal, self.temperature)
@@ -194,7 +194,7 @@ class MeanSquaredProbabilities(Mutant):
 
 
 class MaskedByLabels(Mutant):
-    """The hard loss's ignore_index on the soft term (TRL, Liger-Kernel): unlabelled examples teach nothing."""
+    """The hard loss's ignore_index on the soft term: the unlabelled examples teach nothing."""
 
     def __call__(self, output: Signal, signal: Signal, labels: Tensor) -> Tensor:
         log_q, log_p = log_softened(output, signal, self.temperature)
@@ -211,7 +211,7 @@ class TruncatedWithoutTail(Mutant):
 
 
 class RawLogits(Mutant):
-    """DistillKit's and timm's logit losses under KD's name: half the sum of squared differences, not centred."""
+    """Logit matching (Ba and Caruana 2014) under KD's name: the differences are not centred."""
 
     def __call__(self, output: Signal, signal: Signal, labels: Tensor) -> Tensor:
         log_softened(output, signal, self.temperature)
@@ -220,7 +220,7 @@ class RawLogits(Mutant):
 
 
 class CutVocabulary(Mutant):
-    """Trainers that slice both heads to a common width: the last column is cut before the softmax."""
+    """Both heads sliced to a supposedly common width: the last column is cut before the softmax."""
 
     def __call__(self, output: Signal, signal: Signal, labels: Tensor) -> Tensor:
         log_softened(output, signal, self.temperature)
@@ -265,7 +265,7 @@ class UnlabelledAsClassZero(HardMutant):
 
 
 class WeighedByTheTeacher(HardMutant):
-    """A hard loss that leans on the teacher unsaid (torchdistill's terms share one forward): none, no loss."""
+    """A hard loss that leans on the teacher without saying so: the scratch arm cannot use it."""
 
     def __call__(self, output: Signal, signal: Signal | None, labels: Tensor) -> Tensor:
         logits = output.logits if output.logits.dtype == torch.float64 else output.logits.float()
@@ -289,11 +289,9 @@ def one_step(student, batch, terms, divisors, *, scale=1.0, weights=None):
 
 
 def mean_per_micro_batch(student, batch, terms, counts, *, bf16=False):
-    """torchtune's recipe, HF Trainer before 4.46: every micro-batch is divided by its own size."""
+    """torchtune's recipe: every micro-batch is divided by its own size."""
     hard_share = counts.labelled / counts.examples
-    sizes = [
-        len(batch.labels) * (hard_share if term.objective.traits.needs == "labels" else 1) for term in terms
-    ]
+    sizes = [len(batch.labels) * (hard_share if term.objective.traits.needs == "labels" else 1) for term in terms]
     return one_step(student, batch, terms, sizes)
 
 
@@ -322,7 +320,7 @@ def weights_swapped(student, batch, terms, counts, *, bf16=False):
 
 
 def weights_forgotten(student, batch, terms, counts, *, bf16=False):
-    """torchdistill's KDLoss with alpha None: the terms are added as they are."""
+    """The terms are added as they are."""
     return one_step(student, batch, terms, [counts.of(term) for term in terms], weights=[1.0] * len(terms))
 
 
@@ -333,7 +331,7 @@ def gradients_zeroed_each_time(student, batch, terms, counts, *, bf16=False):
 
 
 def weighted_values(student, batch, terms, counts, *, bf16=False):
-    """Keras: what is logged as the distillation loss already holds its weight."""
+    """What is logged as the distillation loss already holds its weight."""
     shares = one_step(student, batch, terms, [counts.of(term) for term in terms])
     return shares * torch.tensor([term.weight for term in terms])
 

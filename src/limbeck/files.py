@@ -111,9 +111,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         return safetensors.torch.load_file(path)
     except FileNotFoundError:
-        raise DataError(
-            f"{path} does not exist", expected="a safetensors file", do="check the path"
-        ) from None
+        raise DataError(f"{path} does not exist", expected="a safetensors file", do="check the path") from None
     except (safetensors.SafetensorError, OSError, ValueError, KeyError) as error:
         raise DataError(
             f"{path} is not a readable safetensors file ({error})",
@@ -193,11 +191,7 @@ def verify(directory: Path) -> dict[str, Any]:
         path = directory / name
         found = describe(path) if path.is_file() else None
         if found != expected:
-            came = (
-                "is missing"
-                if found is None
-                else f"has {found['bytes']} bytes, sha256 {found['sha256'][:12]}"
-            )
+            came = "is missing" if found is None else f"has {found['bytes']} bytes, sha256 {found['sha256'][:12]}"
             raise DataError(
                 f"{path} {came}",
                 expected=f"{expected['bytes']} bytes, sha256 {expected['sha256'][:12]}, as {MANIFEST} names them",
@@ -213,11 +207,7 @@ def read_manifest(directory: Path) -> dict[str, Any]:
         DataError: missing, edited, or of a newer format.
     """
     manifest = read_json(directory / MANIFEST)
-    body = (
-        {key: value for key, value in manifest.items() if key != "sha256"}
-        if isinstance(manifest, dict)
-        else {}
-    )
+    body = {key: value for key, value in manifest.items() if key != "sha256"} if isinstance(manifest, dict) else {}
     if not body or manifest.get("sha256") != digest(body):
         raise DataError(
             f"{directory / MANIFEST} does not match its own checksum",

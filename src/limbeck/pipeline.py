@@ -9,7 +9,7 @@ import copy
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from limbeck.data import (
 from limbeck.errors import DataError, RecipeError
 from limbeck.files import describe, digest_tensors, read_json, read_tensors, verify, write_tensors
 from limbeck.measurement import Verdict, compare, correct, evaluate, gap_share, mcnemar
-from limbeck.models import ModelSpec, bytes_of, check_output, initialise, parameters
+from limbeck.models import bytes_of, check_output, initialise, parameters
 from limbeck.objectives import CrossEntropy
 from limbeck.progress import Watch, unwatched
 from limbeck.recipe import GivenData, GivenModel, GivenTeacher, Recipe, SavedTeacher, TrainedTeacher, tree_of
@@ -51,7 +51,6 @@ from limbeck.teachers import (
 )
 from limbeck.training import (
     ArmName,
-    Fit,
     Lesson,
     Term,
     configured,
@@ -68,11 +67,19 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Materials:
-    """What Python code hands over in person, where a recipe would name it."""
+    """What Python code hands over in person, where a recipe would name it.
+
+    Args:
+        splits: the data.
+        teacher: an nn.Module, a function or an array of answers.
+        student: makes the student, or is one whose weights are the start.
+        preprocess: what such a teacher takes; None is what the data suggest.
+    """
 
     splits: Splits | None = None
     teacher: Any = None
     student: Callable[[], nn.Module] | nn.Module | None = None
+    preprocess: Preprocess | None = None
 
 
 @dataclass(frozen=True)
@@ -210,11 +217,9 @@ def find_teacher(opened: Run, data: Prepared, materials: Materials) -> Teacher:
                 expected="a teacher that a file can name",
                 do="call limbeck.distill in Python with the teacher, or set teacher.kind: saved or train",
             )
-        return teacher_of(materials.teacher, data.train, data.preprocess, opened.device)
-    if isinstance(spec, TrainedTeacher):
-        saved = _trained(opened, spec, data)
-    else:
-        saved = _loaded(spec, data)
+        preprocess = materials.preprocess or data.preprocess
+        return teacher_of(materials.teacher, data.train, preprocess, opened.device)
+    saved = _trained(opened, spec, data) if isinstance(spec, TrainedTeacher) else _loaded(spec, data)
     return ModuleTeacher(saved.module, saved.preprocess, opened.device)
 
 
@@ -274,9 +279,7 @@ def _signals(recipe: Recipe, store: LabelStore, teacher: Teacher, examples: Exam
 # --- students --------------------------------------------------------------------------------------------------------
 
 
-def train_arm(
-    opened: Run, arm: ArmName, seed: int, data: Prepared, signals: Signals, materials: Materials
-) -> None:
+def train_arm(opened: Run, arm: ArmName, seed: int, data: Prepared, signals: Signals, materials: Materials) -> None:
     """Train and measure the student of one arm and seed, unless its record says that it was done."""
     directory = opened.directory / "arms" / arm / f"seed-{seed}"
     if _finished(directory):
@@ -439,21 +442,17 @@ def _store_facts(store: LabelStore, directory: Path) -> dict[str, Any]:
     }
 
 
-def _gap_share(
-    teacher_logits: Tensor | None, labels: Tensor, rights: dict[str, Tensor]
-) -> dict[str, float | None]:
+def _gap_share(teacher_logits: Tensor | None, labels: Tensor, rights: dict[str, Tensor]) -> dict[str, float | None]:
     if teacher_logits is None or "scratch" not in rights:
         return {}
     teacher_right = correct(teacher_logits, labels)[labels != UNLABELLED]
     return {
-        arm: gap_share(teacher_right, right, rights["scratch"])
-        for arm, right in rights.items()
-        if arm != "scratch"
+        arm: gap_share(teacher_right, right, rights["scratch"]) for arm, right in rights.items() if arm != "scratch"
     }
 
 
 def _mcnemar(rights: dict[str, Tensor], seeds: tuple[int, ...]) -> dict[str, dict[str, float]]:
-    """p values of each arm against scratch, seed by seed; they describe, the verdict does not rest on them."""
+    """P values of each arm against scratch, seed by seed; they describe, the verdict does not rest on them."""
     if "scratch" not in rights:
         return {}
     return {

@@ -16,7 +16,7 @@ from limbeck.data import Digits, Idx, Images, Npz, Preprocess
 from limbeck.errors import RecipeError
 from limbeck.models import ConvNet, Mlp, ResNet
 from limbeck.objectives import CATALOGUE
-from limbeck.recipe_text import build, read_yaml
+from limbeck.recipe_text import ALIASES, build, read_yaml
 from limbeck.training import ArmName, Distill, Fit
 
 AnyModel = Annotated[Mlp | ConvNet | ResNet, Field(discriminator="name")]
@@ -123,9 +123,7 @@ class Proof:
     def __post_init__(self) -> None:
         for name, values in (("seeds", self.seeds), ("arms", self.arms)):
             if not values or len(set(values)) != len(values):
-                raise ValueError(
-                    f"{name} must name each of its members once and at least one, not {list(values)}"
-                )
+                raise ValueError(f"{name} must name each of its members once and at least one, not {list(values)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,9 +142,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         if self.proof.on == "validation" and not self.data.validation:
-            raise ValueError(
-                "proof.on is validation, so data.validation must say how many examples to hold out"
-            )
+            raise ValueError("proof.on is validation, so data.validation must say how many examples to hold out")
 
 
 def read_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> Recipe:
@@ -203,7 +199,7 @@ def _lift_temperature(distill: Any) -> None:
     """Move `temperature` or `distillation_temp` into the objective, whose setting it is."""
     if not isinstance(distill, dict):
         return
-    given = {key: distill.pop(key) for key in ("temperature", "distillation_temp") if key in distill}
+    given = {key: distill.pop(key) for key in ALIASES["distill"] if key in distill}
     objective = distill.get("objective", {"name": "soft-targets"})
     if not given or not isinstance(objective, dict):
         return

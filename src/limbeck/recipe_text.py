@@ -5,7 +5,7 @@ Nothing is executed: tags, anchors and aliases are refused, as are duplicate key
 
 import io
 import json
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
@@ -19,6 +19,8 @@ from limbeck.errors import RecipeError
 
 MOST_BYTES = 256 * 1024
 MOST_DEPTH = 20
+ALIASES = {"distill": ["temperature", "distillation_temp"]}
+"""Keys of the file form that no class has: conveniences, undone on reading."""
 
 T = TypeVar("T")
 
@@ -72,8 +74,8 @@ def write_yaml(tree: Any) -> str:
     return stream.getvalue()
 
 
-def _yaml() -> YAML:
-    yaml = YAML(typ="safe", pure=True)
+def _yaml() -> Any:
+    yaml: Any = YAML(typ="safe", pure=True)
     yaml.default_flow_style = None
     yaml.sort_base_mapping_type_on_output = False
     yaml.width = 110
@@ -127,51 +129,58 @@ def build(kind: type[T], tree: Any, *, where: str) -> T:
 def _problem(kind: type, error: Any) -> tuple[str, str]:
     """What came and what was expected, for one error of pydantic."""
     location, value = error["loc"], error.get("input")
-    name, known = _place(kind, location)
+    place = _place(kind, location)
     match error["type"]:
         case "unexpected_keyword_argument":
-            near = get_close_matches(str(location[-1]), known, n=1)
-            hint = f" (did you mean {near[0]}?)" if near else ""
-            return f"unknown key {name}{hint}", f"one of {', '.join(known)}"
+            return f"unknown key {place.name}{_hint(location[-1], place.known)}", f"one of {', '.join(place.known)}"
         case "missing" | "missing_argument":
-            return f"{name} is missing", f"{name} to be given"
+            return f"{place.name} is missing", f"{place.name} to be given"
         case "union_tag_invalid" | "union_tag_not_found":
             key = str(error["ctx"]["discriminator"]).strip("'")
-            tags = [tag for tag in _tags(kind, location) if tag != "python"]
+            name = place.name if place.name.endswith(f".{key}") else f"{place.name}.{key}"
             came = value.get(key) if isinstance(value, dict) else value
-            near = get_close_matches(str(came), tags, n=1)
-            hint = f" (did you mean {near[0]}?)" if near else ""
-            full = f"{name}.{key}" if not name.endswith(f".{key}") else name
-            return f"{full} is {came!r}{hint}", f"{full}: one of {', '.join(tags)}"
+            tags = [tag for tag in _options(place.kind) if tag != "python"]
+            return f"{name} is {came!r}{_hint(came, tags)}", f"{name}: one of {', '.join(tags)}"
         case "value_error":
-            return f"{name or 'the recipe'}: {error['ctx']['error']}", "values that fit"
+            return f"{place.name or 'the recipe'}: {error['ctx']['error']}", "values that fit"
         case _:
-            message = error["msg"].removeprefix("Input should be ")
-            return f"{name} is {value!r}", f"{name}: {message}"
+            return f"{place.name} is {value!r}", f"{place.name}: {error['msg'].removeprefix('Input should be ')}"
 
 
-def _place(kind: Any, location: tuple[Any, ...]) -> tuple[str, list[str]]:
-    """The dotted name of a place in the tree, without the tags of unions, and the keys known beside it."""
+def _hint(came: Any, known: list[str]) -> str:
+    near = get_close_matches(str(came), known, n=1)
+    return f" (did you mean {near[0]}?)" if near else ""
+
+
+@dataclass
+class _Place:
+    """A place in the tree: its dotted name as in a file, the keys known beside it, and what belongs there."""
+
+    name: str
+    known: list[str]
+    kind: Any
+
+
+def _place(kind: Any, location: tuple[Any, ...]) -> _Place:
     names: list[str] = []
     known: list[str] = []
+    beside: list[str] = []
     for part in location:
         options = _options(kind)
-        if part in options:
+        if part in options:  # the tag of a union, which a file does not spell as a key
             kind = options[part]
             continue
         if is_dataclass(kind):
-            known = [f.name for f in fields(kind)]
-            hints = get_type_hints(kind, include_extras=True)
-            kind = hints.get(str(part))
+            known = [f.name for f in fields(kind)] + beside + ALIASES.get(".".join(names), [])
+            beside = []
+            kind = get_type_hints(kind, include_extras=True).get(str(part))
         elif get_args(kind):
             kind = get_args(kind)[0]
-        # In a file the fields of a source stand beside those of data.
-        if part != "source" or names != ["data"]:
+        if names == ["data"] and part == "source":  # in a file the fields of a source stand beside those of data
+            beside = known
+        else:
             names.append(str(part))
-        elif known:
-            beside = [name for name in known if name != "source"]
-            known = beside
-    return ".".join(names), known
+    return _Place(".".join(names), list(dict.fromkeys(known)), kind)
 
 
 def _options(kind: Any) -> dict[str, Any]:
@@ -180,14 +189,8 @@ def _options(kind: Any) -> dict[str, Any]:
         kind = get_args(kind)[0]
     members = [member for member in get_args(kind) if is_dataclass(member)]
     return {
-        tag: m
-        for m in members
-        for tag in get_args(get_type_hints(m)[fields(m)[0].name])
+        tag: member
+        for member in members
+        for tag in get_args(get_type_hints(member)[fields(member)[0].name])
         if isinstance(tag, str)
     }
-
-
-def _tags(kind: Any, location: tuple[Any, ...]) -> list[str]:
-    for part in location:
-        kind = _options(kind).get(part) or get_type_hints(kind, include_extras=True).get(str(part))
-    return list(_options(kind))

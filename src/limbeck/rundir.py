@@ -14,7 +14,7 @@ import torch
 from limbeck.errors import MissingError, RecipeError
 from limbeck.files import disk_errors, locked, sweep, write_json, write_text
 from limbeck.progress import Stop, Watch, stoppable
-from limbeck.recipe import Recipe, TrainedTeacher, recipe_from_tree, tree_of
+from limbeck.recipe import Recipe, TrainedTeacher, tree_of
 from limbeck.recipe_text import read_yaml, write_yaml
 from limbeck.record import environment
 from limbeck.training import Fit, Place, World
@@ -82,7 +82,7 @@ def open_run(recipe: Recipe, *, world: World, resume: bool, overwrite: bool, wat
     with stoppable() as stop:
         if not world.leads:
             world.wait()
-            yield Run(read_resolved(out), out, device, world, watch, stop)
+            yield Run(_with_threads(recipe, read_yaml(out / RESOLVED)), out, device, world, watch, stop)
             return
         check_out(out, resume=resume, overwrite=overwrite)
         with locked(out):
@@ -94,19 +94,10 @@ def open_run(recipe: Recipe, *, world: World, resume: bool, overwrite: bool, wat
                 yield Run(resolved, out, device, world, watch, stop)
 
 
-def read_resolved(out: Path) -> Recipe:
-    """The recipe a run was begun with, every field filled in.
-
-    Raises:
-        RecipeError: the directory holds no run.
-    """
-    return recipe_from_tree(read_yaml(out / RESOLVED), {}, where=str(out / RESOLVED))
-
-
 def _begin(recipe: Recipe, out: Path, resume: bool) -> Recipe:
     """Write what a run begins with, or hold it against what is there; returns the resolved recipe."""
     sweep(out)
-    before = read_resolved(out) if resume and (out / RESOLVED).exists() else None
+    before = read_yaml(out / RESOLVED) if resume and (out / RESOLVED).exists() else None
     recipe = _with_threads(recipe, before)
     if before is not None:
         _check_same(before, recipe, out)
@@ -119,12 +110,10 @@ def _begin(recipe: Recipe, out: Path, resume: bool) -> Recipe:
     return recipe
 
 
-def _check_same(before: Recipe, now: Recipe, out: Path) -> None:
-    old, new = _leaves(tree_of(before)), _leaves(tree_of(now))
+def _check_same(before: Any, now: Recipe, out: Path) -> None:
+    old, new = _leaves(before), _leaves(tree_of(now))
     old.pop("out", None), new.pop("out", None)
-    changed = [
-        f"{key}: {old.get(key)} -> {new.get(key)}" for key in {**old, **new} if old.get(key) != new.get(key)
-    ]
+    changed = [f"{key}: {old.get(key)} -> {new.get(key)}" for key in {**old, **new} if old.get(key) != new.get(key)]
     if changed:
         raise RecipeError(
             f"{out} was begun with another recipe ({'; '.join(changed[:5])}{' ...' if len(changed) > 5 else ''})",
@@ -140,18 +129,17 @@ def _leaves(tree: Any, prefix: str = "") -> dict[str, Any]:
     return {key: value for part in parts for key, value in part.items()}
 
 
-def _with_threads(recipe: Recipe, before: Recipe | None) -> Recipe:
+def _with_threads(recipe: Recipe, before: Any) -> Recipe:
     """`threads: auto` as a number: that of the run's beginning, since the bits of its result depend on it."""
-    known = before.fit.threads if before is not None else None
-    recipe = replace(recipe, fit=_counted(recipe.fit, known))
+    known = _leaves(before)
+    recipe = replace(recipe, fit=_counted(recipe.fit, known.get("fit.threads")))
     if isinstance(recipe.teacher, TrainedTeacher):
-        teacher = before.teacher if before is not None else None
-        known = teacher.fit.threads if isinstance(teacher, TrainedTeacher) else None
-        recipe = replace(recipe, teacher=replace(recipe.teacher, fit=_counted(recipe.teacher.fit, known)))
+        fit = _counted(recipe.teacher.fit, known.get("teacher.fit.threads"))
+        recipe = replace(recipe, teacher=replace(recipe.teacher, fit=fit))
     return recipe
 
 
-def _counted(fit: Fit, known: int | str | None) -> Fit:
+def _counted(fit: Fit, known: Any) -> Fit:
     if fit.threads != "auto":
         return fit
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -324,9 +324,7 @@ PROMISES: tuple[Promise[Objective], ...] = (
     Promise(treats_each_example_alone, _trait(lambda traits: traits.coupling == "example")),
     Promise(permutes_with_examples),
     Promise(permutes_with_classes),
-    Promise(
-        bears_absent_classes, _trait(lambda traits: traits.needs == "teacher" and traits.zero_at_teacher)
-    ),
+    Promise(bears_absent_classes, _trait(lambda traits: traits.needs == "teacher" and traits.zero_at_teacher)),
     Promise(is_nothing_without_labels, _trait(lambda traits: traits.needs == "labels")),
     Promise(needs_no_labels, _trait(lambda traits: traits.needs != "labels")),
     Promise(needs_no_teacher, _trait(lambda traits: traits.needs != "teacher")),
@@ -478,13 +476,11 @@ def _inputs(count: int, classes: int, scale: float = 2.0) -> tuple[Tensor, Tenso
     return student.clone(), teacher.clone(), labels
 
 
-def _run(
-    objective: Objective, student: Tensor, teacher: Tensor | None, labels: Tensor
-) -> tuple[Tensor, Tensor]:
+def _run(objective: Objective, student: Tensor, teacher: Tensor | None, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Values, and the gradient of their sum at the student's logits."""
     leaf = student.detach().clone().requires_grad_()
     values = objective(Signal(leaf), None if teacher is None else Signal(teacher), labels)
-    values.sum().backward()  # type: ignore[no-untyped-call]
+    values.sum().backward()
     assert leaf.grad is not None, "expected a gradient at the student's logits, got none"
     return values.detach(), leaf.grad
 
@@ -531,9 +527,7 @@ def _expect_close(got: Tensor, wanted: Tensor, what: str, *, relative: float = 0
     )
 
 
-def _expect_same(
-    got: tuple[Tensor, Tensor], wanted: tuple[Tensor, Tensor], when: str, *, exact: bool = False
-) -> None:
+def _expect_same(got: tuple[Tensor, Tensor], wanted: tuple[Tensor, Tensor], when: str, *, exact: bool = False) -> None:
     relative, floor = (0.0, 0.0) if exact else (1e-9, 1e-9)
     _expect_close(got[0], wanted[0], f"the same values {when}", relative=relative, floor=floor)
     _expect_close(got[1], wanted[1], f"the same gradient {when}", relative=relative, floor=floor)

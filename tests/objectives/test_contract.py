@@ -53,9 +53,7 @@ def test_it_keeps_its_promises(promise, objective):
     promise(objective)
 
 
-@pytest.mark.parametrize(
-    ("objective", "definition"), [pytest.param(*pair, id=described(pair[0])) for pair in DEFINED]
-)
+@pytest.mark.parametrize(("objective", "definition"), [pytest.param(*pair, id=described(pair[0])) for pair in DEFINED])
 def test_it_is_what_its_paper_defines(objective, definition):
     check_definition(objective, definition)
     check_objective(objective, definition)
@@ -95,9 +93,7 @@ def test_a_temperature_is_a_scale_of_the_logits(pair, temperature, divergence):
     """Of both logits, and T^2 of the value: kd(T; s, t) = T^2 kd(1; s/T, t/T)."""
     student, teacher = pair
     softened = run(SoftTargets(temperature=temperature, divergence=divergence), student, teacher)
-    plain = run(
-        SoftTargets(temperature=1.0, divergence=divergence), student / temperature, teacher / temperature
-    )
+    plain = run(SoftTargets(temperature=1.0, divergence=divergence), student / temperature, teacher / temperature)
     torch.testing.assert_close(softened[0], temperature**2 * plain[0], rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(softened[1], temperature * plain[1], rtol=1e-9, atol=1e-9)
 
@@ -122,9 +118,7 @@ def test_at_a_high_temperature_it_matches_centred_logits(pair, divergence):
     centred = (student - teacher) - (student - teacher).mean(dim=1, keepdim=True)
     # The next order is a share max|logit| / T of this one; the floor is T^2 times rounding.
     torch.testing.assert_close(values, 0.5 * centred.square().mean(dim=1), rtol=5e-3, atol=1e-6)
-    torch.testing.assert_close(
-        gradient, centred / student.shape[1], rtol=5e-3, atol=5e-3 * gradient.abs().max()
-    )
+    torch.testing.assert_close(gradient, centred / student.shape[1], rtol=5e-3, atol=5e-3 * gradient.abs().max())
 
 
 @settings(deadline=None)

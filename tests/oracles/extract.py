@@ -47,9 +47,7 @@ def extract(folder: Path) -> None:
             if facts["shapes"]["student"][-1] <= MOST_CLASSES
         }
         chosen = {f"{case}.{key}": tensors[f"{case}.{key}"] for case in cases for key in kept}
-        save_file(
-            {key: smallest(key, values) for key, values in chosen.items()}, HERE / f"{name}.safetensors"
-        )
+        save_file({key: smallest(key, values) for key, values in chosen.items()}, HERE / f"{name}.safetensors")
         objectives[name] = {
             "formula": entry["formula"],
             "paper": entry["paper"],

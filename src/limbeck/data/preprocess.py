@@ -38,9 +38,7 @@ class Preprocess:
             if not math.isfinite(offset):
                 raise ValueError(f"mean must be finite, not {offset}")
         if self.mean is not None and self.std is not None and len(self.mean) != len(self.std):
-            raise ValueError(
-                f"mean has {len(self.mean)} values and std {len(self.std)}: give one a channel each"
-            )
+            raise ValueError(f"mean has {len(self.mean)} values and std {len(self.std)}: give one a channel each")
 
     def __call__(self, inputs: Tensor) -> Tensor:
         """Inputs [N, C, ...] of any type as float32 of the same shape; new memory only if a value changes.

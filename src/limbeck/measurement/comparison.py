@@ -76,9 +76,7 @@ class Verdict:
         return f"{than} {self.against} by {_points(abs(self.difference))} points {interval}"
 
 
-def compare(
-    correct_a: Tensor, correct_b: Tensor, *, arm: str, against: str, seeds: tuple[int, ...]
-) -> Verdict:
+def compare(correct_a: Tensor, correct_b: Tensor, *, arm: str, against: str, seeds: tuple[int, ...]) -> Verdict:
     """Judge arm a by arm b; the one rule of DESIGN.md, section 4, in `paired_interval`.
 
     Args:

@@ -4,7 +4,7 @@ from limbeck.teachers.kinds import CallableTeacher, ModuleTeacher, TableTeacher,
 from limbeck.teachers.preflight import preflight
 from limbeck.teachers.saved import SavedModel, load_model, save_model
 from limbeck.teachers.signals import Live, Signals, Stored
-from limbeck.teachers.store import LabelStore, label
+from limbeck.teachers.store import LabelStore, label, read_answers
 from limbeck.teachers.teacher import Teacher, ask_all
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "label",
     "load_model",
     "preflight",
+    "read_answers",
     "save_model",
     "teacher_of",
 ]

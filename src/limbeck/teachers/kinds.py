@@ -23,7 +23,7 @@ class ModuleTeacher:
     """A network, asked in evaluation mode without gradients and left as it was found."""
 
     def __init__(self, module: nn.Module, preprocess: Preprocess, device: torch.device) -> None:
-        self.module = module.to(device, memory_format=torch.channels_last)
+        self.module = module.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.preprocess, self.device = preprocess, device
         self.gives: Gives = "logits"
 

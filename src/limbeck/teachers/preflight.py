@@ -12,7 +12,7 @@ from torch import Tensor
 
 from limbeck.data import UNLABELLED, Examples
 from limbeck.errors import DataError
-from limbeck.teachers.teacher import Teacher, ask_all, look_like_probabilities, logits_of_probabilities
+from limbeck.teachers.teacher import Teacher, ask_all, logits_of_probabilities, look_like_probabilities
 
 ASKED = 1000
 """Training examples the preflight asks about."""
@@ -47,7 +47,7 @@ def preflight(teacher: Teacher, examples: Examples, *, allow_weak: bool) -> dict
             do="check its weights and its preprocessing",
         )
     known = some.labels != UNLABELLED
-    found = {"asked": len(some), "gives": teacher.gives, "chance": None, "train_accuracy": None}
+    found: dict[str, Any] = {"asked": len(some), "gives": teacher.gives, "chance": None, "train_accuracy": None}
     if known.any():
         found |= _check_accuracy(logits_NC[known], some.labels[known], allow_weak)
     return found
@@ -55,7 +55,7 @@ def preflight(teacher: Teacher, examples: Examples, *, allow_weak: bool) -> dict
 
 def _spread(examples: int) -> Tensor:
     """Up to ASKED rows, evenly over the data: classes often lie in blocks."""
-    return torch.linspace(0, examples - 1, min(ASKED, examples)).round().long().unique()
+    return torch.linspace(0, examples - 1, min(ASKED, examples)).round().long()
 
 
 def _check_accuracy(logits_NC: Tensor, labels_N: Tensor, allow_weak: bool) -> dict[str, float]:

@@ -72,9 +72,7 @@ def load_model(directory: Path, module: nn.Module | None = None) -> SavedModel:
     except (KeyError, TypeError, ValidationError) as error:
         raise _unfit(directory, f"its {CONFIG} lacks or mistypes a field: {error}") from None
     if module is None and spec is None:
-        raise _unfit(
-            directory, "it was saved from an architecture outside the catalogue, which no file can name"
-        )
+        raise _unfit(directory, "it was saved from an architecture outside the catalogue, which no file can name")
     if module is None and spec is not None:
         module = initialise(spec, shape, len(classes), seed=0)
     assert module is not None

@@ -212,3 +212,15 @@ def _check_pure(teacher: Teacher, facts: dict[str, Any]) -> None:
             expected="a teacher that answers without learning",
             do="remove from its forward whatever writes to its own tensors",
         )
+
+
+def read_answers(directory: Path) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+    """All that a sealed store holds: keys [G, 32], logits [G, C] in float32, and the names of the classes.
+
+    Raises:
+        DataError: it is not sealed, or damaged.
+    """
+    manifest = verify(directory)
+    shards = [read_tensors(path) for path in _shards(directory)]
+    logits_GC = torch.cat([decode(shard["logits"]) for shard in shards])
+    return torch.cat([shard["keys"] for shard in shards]), logits_GC, tuple(manifest["fingerprint"]["classes"])

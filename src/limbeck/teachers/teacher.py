@@ -78,7 +78,7 @@ def ask_all(teacher: Teacher, examples: Examples) -> Tensor:
 
 
 def logits_of_probabilities(probabilities_NC: Tensor) -> Tensor:
-    """log max(p, floor): logits whose softmax is p, but for the floor."""
+    """Log max(p, floor): logits whose softmax is p, but for the floor."""
     return probabilities_NC.clamp_min(PROBABILITY_FLOOR).log()
 
 

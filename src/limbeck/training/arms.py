@@ -43,7 +43,7 @@ class Distill:
     """The loss of the distilled arm, `alpha * student_loss + (1 - alpha) * distillation_loss + terms`.
 
     Args:
-        alpha: the share of `student_loss`; null when the two weights are given instead.
+        alpha: the share of `student_loss`, 0.1 unless given; null when the two weights are given instead.
         student_weight: the weight of `student_loss`, with `distillation_weight` in place of alpha.
         distillation_weight: the weight of `distillation_loss`.
         objective: the soft-label objective.
@@ -60,25 +60,26 @@ class Distill:
     views: Literal[1, "live"] = 1
 
     def __post_init__(self) -> None:
-        pair = (self.student_weight, self.distillation_weight)
-        if self.alpha is not None and pair != (None, None):
+        pair = [weight for weight in (self.student_weight, self.distillation_weight) if weight is not None]
+        if self.alpha is not None and pair:
             raise ValueError("give alpha, or student_weight and distillation_weight, not both forms")
-        if (pair[0] is None) != (pair[1] is None):
+        if len(pair) == 1:
             raise ValueError("student_weight and distillation_weight go together: give both")
+        if not pair and self.alpha is None:
+            object.__setattr__(self, "alpha", 0.1)
         if self.alpha is not None and not 0.0 <= self.alpha <= 1.0:
             raise ValueError(f"alpha is a share, from 0 to 1, not {self.alpha}")
-        if pair[0] is not None and pair[1] is not None and not (0 <= min(pair) and 0 < max(pair) < math.inf):
-            raise ValueError(
-                f"the weights must be at least 0 and one of them above, not {pair[0]} and {pair[1]}"
-            )
+        if pair and not (min(pair) >= 0 and 0 < max(pair) < math.inf):
+            raise ValueError(f"the weights must be at least 0 and one of them above, not {pair[0]} and {pair[1]}")
 
     @property
     def weights(self) -> tuple[float, float]:
-        """The weights of `student_loss` and `distillation_loss`; alpha is 0.1 unless given."""
-        if self.student_weight is not None and self.distillation_weight is not None:
-            return self.student_weight, self.distillation_weight
-        alpha = 0.1 if self.alpha is None else self.alpha
-        return alpha, 1.0 - alpha
+        """The weights of `student_loss` and `distillation_loss`."""
+        if self.alpha is not None:
+            return self.alpha, 1.0 - self.alpha
+        assert self.student_weight is not None
+        assert self.distillation_weight is not None
+        return self.student_weight, self.distillation_weight
 
     def loss(self) -> tuple[Term, ...]:
         """The terms of the loss, without those whose weight is 0."""
@@ -91,9 +92,7 @@ class Distill:
         return tuple(term for term in terms if term.weight != 0.0)
 
 
-def lesson_of(
-    arm: ArmName, distill: Distill, examples: Examples, signals: Signals, preprocess: Preprocess
-) -> Lesson:
+def lesson_of(arm: ArmName, distill: Distill, examples: Examples, signals: Signals, preprocess: Preprocess) -> Lesson:
     """What an arm learns from.
 
     An arm that hears no teacher sees the labelled examples only: the others would teach it nothing.
@@ -101,9 +100,10 @@ def lesson_of(
     Raises:
         RecipeError: labels are needed and there are none; signals are to be shuffled that are not stored.
     """
-    loss = distill.loss()
+    labelled = (examples.labels != UNLABELLED).nonzero()[:, 0]
+    # Without a single label the labels' mean is of nothing: the loss is then the teacher's part alone.
+    loss = tuple(term for term in distill.loss() if len(labelled) or term.objective.traits.needs != "labels")
     if arm in ("scratch", "label-smoothing"):
-        labelled = (examples.labels != UNLABELLED).nonzero()[:, 0]
         if not len(labelled):
             raise RecipeError(
                 f"the arm {arm} has no labelled examples to learn from",

@@ -39,9 +39,7 @@ class Lesson:
         return Counts(batch_size, batch_size * labelled_share)
 
 
-def fit(
-    student: nn.Module, lesson: Lesson, settings: Fit, *, steps: int, seed: int, place: Place
-) -> nn.Module:
+def fit(student: nn.Module, lesson: Lesson, settings: Fit, *, steps: int, seed: int, place: Place) -> nn.Module:
     """Train `student` in place for `steps` optimizer steps, from its newest checkpoint if it has one.
 
     Returns:
@@ -52,7 +50,7 @@ def fit(
         RecipeError: the loss is no longer finite.
     """
     world, stop = place.world, place.stop
-    student.to(place.device, memory_format=torch.channels_last)
+    student.to(place.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = settings.optimizer.build(student.parameters())
     checkpoints = Checkpoints(place.directory / "checkpoints", _conditions(place))
     start = checkpoints.restore(student, optimizer)
@@ -86,9 +84,7 @@ def fit(
     return student.eval()
 
 
-def gradient_norms(
-    student: nn.Module, lesson: Lesson, settings: Fit, *, seed: int, place: Place
-) -> dict[str, float]:
+def gradient_norms(student: nn.Module, lesson: Lesson, settings: Fit, *, seed: int, place: Place) -> dict[str, float]:
     """The norm of each term's weighted gradient on the first batch: how loudly each speaks; the student stays."""
     order = Order(len(lesson.examples), settings.batch_size, derive_seed(seed, "order"))
     alone = replace(place, world=World())
@@ -107,9 +103,7 @@ def gradient_norms(
 class Reader:
     """Turns the rows of a step into this rank's micro-batches."""
 
-    def __init__(
-        self, lesson: Lesson, settings: Fit, seed: int, place: Place, seconds: dict[str, float]
-    ) -> None:
+    def __init__(self, lesson: Lesson, settings: Fit, seed: int, place: Place, seconds: dict[str, float]) -> None:
         examples = lesson.examples
         self.inputs, self.labels = examples.inputs.to(place.device), examples.labels.to(place.device)
         self.stream_ids = examples.stream_ids.to(place.device)
@@ -162,7 +156,7 @@ def _conditions(place: Place) -> dict[str, str | int]:
 
 @contextmanager
 def configured(settings: Fit) -> Iterator[None]:
-    """torch with the threads and the determinism of these settings; both are put back."""
+    """Torch with the threads and the determinism of these settings; both are put back."""
     assert settings.threads != "auto", "a resolved recipe has a number"
     threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     torch.set_num_threads(settings.threads)

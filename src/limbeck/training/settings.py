@@ -26,9 +26,7 @@ class AdamW:
 
     def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """The optimizer of these settings over the parameters."""
-        return torch.optim.AdamW(
-            parameters, lr=self.lr, weight_decay=self.weight_decay, betas=self.betas, fused=True
-        )
+        return torch.optim.AdamW(parameters, lr=self.lr, weight_decay=self.weight_decay, betas=self.betas, fused=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,9 +169,7 @@ class Fit:
             if value != "auto" and value < 1:
                 raise ValueError(f"{name} must be 1 or more, not {value}")
         if self.batch_size < self.accumulate:
-            raise ValueError(
-                f"batch_size {self.batch_size} cannot be split into {self.accumulate} micro-batches"
-            )
+            raise ValueError(f"batch_size {self.batch_size} cannot be split into {self.accumulate} micro-batches")
         if self.clip is not None and not self.clip > 0:
             raise ValueError(f"clip must be a positive number or null, not {self.clip}")
         if not self.checkpoint_seconds >= 0:

@@ -79,9 +79,7 @@ def _pair(side: Arrays, name: str) -> tuple[Any, Any]:
 def _read_dataset(dataset: Dataset[Any], count: int, name: str) -> tuple[Tensor | NDArray[Any], NDArray[Any]]:
     """All items of a Dataset, after a few were read twice to see whether they stay the same."""
     if count == 0:
-        raise DataError(
-            f"{name} is a Dataset of length 0", expected="at least one item", do="look at its files"
-        )
+        raise DataError(f"{name} is a Dataset of length 0", expected="at least one item", do="look at its files")
     for place in np.linspace(0, count - 1, min(_PROBES, count)).astype(int).tolist():
         once, again = (np.asarray(_item(dataset, place, name)[0]) for _ in range(2))
         if once.tobytes() != again.tobytes():

@@ -31,8 +31,7 @@ class Splits:
 
     def __post_init__(self) -> None:
         kinds = [
-            (tuple(side.inputs.shape[1:]), str(side.inputs.dtype), side.classes)
-            for side in (self.train, self.test)
+            (tuple(side.inputs.shape[1:]), str(side.inputs.dtype), side.classes) for side in (self.train, self.test)
         ]
         for what, train, test in zip(("shape", "type", "classes"), *kinds, strict=True):
             if train != test:

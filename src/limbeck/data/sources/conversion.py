@@ -141,9 +141,7 @@ def _from_names(
                 do="give names in both, or numbers in both",
             )
         texts.append(text)
-    classes = classes or tuple(
-        np.unique(np.concatenate([text for text in texts if text is not None])).tolist()
-    )
+    classes = classes or tuple(np.unique(np.concatenate([text for text in texts if text is not None])).tolist())
     labels = [
         torch.full((len(array),), UNLABELLED) if text is None else _places(text, name, classes)
         for array, text, name in zip(arrays, texts, names, strict=True)

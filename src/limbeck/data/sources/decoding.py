@@ -84,9 +84,7 @@ def _pixels(image: Image.Image, size: tuple[int, int] | None, colour: Colour) ->
 
 
 def _check_decoded(paths: list[Path], results: list[NDArray[np.uint8] | str]) -> None:
-    bad = [
-        f"{path} ({result})" for path, result in zip(paths, results, strict=True) if isinstance(result, str)
-    ]
+    bad = [f"{path} ({result})" for path, result in zip(paths, results, strict=True) if isinstance(result, str)]
     if bad:
         raise DataError(
             f"{len(bad)} of {len(paths)} images cannot be used: {name_some(bad)}",

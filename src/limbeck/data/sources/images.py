@@ -107,7 +107,5 @@ def _image_files(folder: Path) -> list[Path]:
 
 def _visible(folder: Path) -> list[Path]:
     return sorted(
-        entry
-        for entry in folder.iterdir()
-        if not entry.name.startswith(".") and entry.name.lower() not in _LITTER
+        entry for entry in folder.iterdir() if not entry.name.startswith(".") and entry.name.lower() not in _LITTER
     )

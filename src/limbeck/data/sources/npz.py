@@ -17,9 +17,7 @@ from limbeck.data.sources.base import Splits, check_share, existing, own_splits
 from limbeck.data.sources.conversion import as_inputs, as_named_labels
 from limbeck.errors import DataError
 
-_LAYOUT = (
-    "a .npz file with the arrays x_train, y_train, x_test, y_test, or x and y alone; `classes` may name them"
-)
+_LAYOUT = "a .npz file with the arrays x_train, y_train, x_test, y_test, or x and y alone; `classes` may name them"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,5 @@
+"""`limbeck demo`: later."""
+
+
+def demo() -> None:
+    """The whole story on real handwritten digits."""

@@ -1,0 +1,100 @@
+"""`limbeck distill RECIPE.yaml`."""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from limbeck.cli.output import print_json
+from limbeck.cli.progress import progress_on_stderr
+from limbeck.errors import GateError, RecipeError
+
+if TYPE_CHECKING:
+    from limbeck.measurement import Verdict
+
+_GATE = re.compile(r"\s*gain\s*(>=|>)\s*([-+]?\d+(?:\.\d+)?)\s*")
+
+
+def distill(
+    recipe: Annotated[Path, typer.Argument(help="The recipe, a YAML file; examples/ has some.")],
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in `out`.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete the run in `out` first.")] = False,
+    allow_weak: Annotated[
+        bool, typer.Option("--allow-weak-teacher", help="Go on with a teacher no better than chance.")
+    ] = False,
+    require: Annotated[
+        str | None,
+        typer.Option(help='A gate on the interval\'s lower end, in points: "gain > 0". Not met: exit status 5.'),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
+) -> None:
+    """Label, fit every arm and seed, measure, report.
+
+    Examples:
+        limbeck distill examples/digits.yaml
+
+        limbeck distill examples/hinton.yaml --set data.path=DIR --set out=runs/hinton
+
+        limbeck distill examples/digits.yaml --set distill.temperature=8 --require "gain > 0"
+    """
+    gate = _gate(require)
+    changes = dict(_setting(text) for text in settings or [])
+
+    from limbeck.measurement import Verdict
+    from limbeck.pipeline import Materials, Options, run
+    from limbeck.recipe import read_recipe
+    from limbeck.report import closing_sentence, write_report
+    from limbeck.training import join_world
+
+    plan = read_recipe(recipe, changes)
+    with progress_on_stderr() as watch:
+        record = run(plan, Materials(), Options(resume, overwrite, allow_weak, watch))
+    if not join_world().leads:
+        return
+    path = write_report(Path(plan.out).expanduser(), record)
+    if as_json:
+        print_json(record)
+    else:
+        for verdict in record["verdicts"]:
+            print(f"{verdict['arm']} {verdict['sentence']}")
+        print(f"\n{closing_sentence(record)}\nreport: {path}")
+    if gate is not None:
+        _check_gate(*gate, Verdict.from_dict(record["verdict"]))
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    from limbeck.recipe_text import parse_yaml
+
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise RecipeError(
+            f"--set {text}", expected="KEY=VALUE with a dotted key", do="write --set distill.temperature=8"
+        )
+    return key.strip(), parse_yaml(value, where=f"--set {key}")
+
+
+def _gate(text: str | None) -> tuple[str, float] | None:
+    if text is None:
+        return None
+    match = _GATE.fullmatch(text)
+    if not match:
+        raise RecipeError(
+            f"--require {text!r}", expected="gain > POINTS or gain >= POINTS", do='write --require "gain > 0"'
+        )
+    return match[1], float(match[2])
+
+
+def _check_gate(sign: str, points: float, verdict: "Verdict") -> None:
+    low = None if verdict.interval is None else 100 * verdict.interval[0]
+    if low is not None and (low > points or (sign == ">=" and low == points)):
+        return
+    came = "nothing was compared" if low is None else f"the interval's lower end is {low:.2f} points"
+    raise GateError(
+        f"{came}: {verdict.arm} {verdict}",
+        expected=f"gain {sign} {points:g} points, shown by the whole interval",
+        do="look at the report; more seeds or test examples narrow the interval",
+    )

@@ -1,0 +1,72 @@
+"""`limbeck list [KIND]`."""
+
+from typing import Annotated, Any
+
+import typer
+
+from limbeck.cli.output import print_json
+from limbeck.errors import RecipeError
+
+
+def listing(
+    kind: Annotated[str | None, typer.Argument(help="sources, teachers, models, objectives or arms.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List what a recipe can name: sources, teachers, models, objectives, arms, with their settings.
+
+    Examples:
+        limbeck list
+
+        limbeck list objectives
+
+        limbeck list models --json
+    """
+    catalogue = _catalogue()
+    if kind is not None and kind not in catalogue:
+        raise RecipeError(f"list {kind}", expected=f"one of {', '.join(catalogue)}", do="name one, or none for all")
+    chosen = catalogue if kind is None else {kind: catalogue[kind]}
+    if as_json:
+        print_json(chosen)
+        return
+    for group, entries in chosen.items():
+        print(group)
+        for name, entry in entries.items():
+            settings = ", ".join(f"{key}: {value}" for key, value in entry["settings"].items())
+            print(f"  {name:<16} {entry['is']}" + (f"\n{'':19}{settings}" if settings else ""))
+        print()
+
+
+def _catalogue() -> dict[str, dict[str, dict[str, Any]]]:
+    from typing import get_args
+
+    from limbeck.data import SOURCES
+    from limbeck.models import MODELS
+    from limbeck.objectives import CATALOGUE
+    from limbeck.recipe import SavedTeacher, TrainedTeacher
+    from limbeck.training import ArmName, arms
+
+    told = [line.strip() for line in (arms.__doc__ or "").replace("\n", " ").split(". ") if line]
+    return {
+        "sources": {name: _entry(kind) for name, kind in SOURCES.items()},
+        "teachers": {"train": _entry(TrainedTeacher), "saved": _entry(SavedTeacher)},
+        "models": {name: _entry(kind) for name, kind in MODELS.items()},
+        "objectives": {name: _entry(kind) for name, kind in CATALOGUE.items()},
+        "arms": {name: {"is": told[0], "settings": {}} for name in get_args(ArmName)},
+    }
+
+
+def _entry(kind: Any) -> dict[str, Any]:
+    """The first line of a class's docstring, and its fields with their defaults."""
+    from dataclasses import MISSING, fields
+
+    settings = {
+        f.name: "required" if f.default is MISSING and f.default_factory is MISSING else _default(f)
+        for f in fields(kind)[1:]
+    }
+    return {"is": (kind.__doc__ or "").splitlines()[0], "settings": settings}
+
+
+def _default(field: Any) -> Any:
+    from dataclasses import MISSING
+
+    return field.default if field.default is not MISSING else "see the recipe"

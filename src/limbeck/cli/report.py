@@ -1,0 +1,30 @@
+"""`limbeck report RUN`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from limbeck.cli.output import print_json
+
+
+def report(
+    run: Annotated[Path, typer.Argument(help="The directory of a run.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
+) -> None:
+    """Write report.md and report.html of a run anew from its record, and print the Markdown.
+
+    Examples:
+        limbeck report runs/first
+
+        limbeck report runs/first --json
+    """
+    from limbeck.record import read_record
+    from limbeck.report import report_markdown, write_report
+
+    record = read_record(run)
+    write_report(run, record)
+    if as_json:
+        print_json(record)
+    else:
+        print(report_markdown(record), end="")

@@ -1,0 +1,217 @@
+"""The Python door: `limbeck.distill`, the whole story in one call."""
+
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from limbeck.data import SOURCES, Preprocess, from_arrays
+from limbeck.errors import RecipeError
+from limbeck.measurement import Verdict
+from limbeck.models import MODELS, ModelSpec
+from limbeck.objectives import SoftTargets
+from limbeck.pipeline import Materials, Options, run
+from limbeck.progress import Watch, unwatched
+from limbeck.recipe import (
+    Data,
+    GivenData,
+    GivenModel,
+    GivenTeacher,
+    Proof,
+    Recipe,
+    SavedTeacher,
+    Student,
+)
+from limbeck.report import closing_sentence, write_report
+from limbeck.teachers import load_model
+from limbeck.training import AdamW, ArmName, Cosine, Distill, Fit
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run has shown, and where it lies.
+
+    Args:
+        directory: of the run: record, reports, students, labels.
+        record: all that was measured.
+        make: the user's architecture, where the student is not of the catalogue.
+    """
+
+    directory: Path
+    record: dict[str, Any]
+    make: Callable[[], nn.Module] | None = None
+
+    @property
+    def verdict(self) -> Verdict:
+        """The distilled arm against scratch, or the first comparison that was made."""
+        return Verdict.from_dict(self.record["verdict"])
+
+    @property
+    def verdicts(self) -> tuple[Verdict, ...]:
+        """Every comparison that was made."""
+        return tuple(Verdict.from_dict(verdict) for verdict in self.record["verdicts"])
+
+    @cached_property
+    def student(self) -> nn.Module:
+        """The trained student of the lowest seed, last epoch, in evaluation mode; no teacher inside.
+
+        It takes preprocessed inputs, see `preprocess`.
+        """
+        return load_model(self._student_directory, self.make() if self.make else None).module
+
+    @cached_property
+    def preprocess(self) -> Preprocess:
+        """From inputs as they are stored to what the student takes."""
+        return load_model(self._student_directory, self.make() if self.make else None).preprocess
+
+    @property
+    def _student_directory(self) -> Path:
+        arms, seeds = self.record["recipe"]["proof"]["arms"], self.record["recipe"]["proof"]["seeds"]
+        arm = "distilled" if "distilled" in arms else arms[0]
+        return self.directory / "arms" / arm / f"seed-{min(seeds)}" / "student"
+
+    def __str__(self) -> str:
+        return closing_sentence(self.record)
+
+
+def distill(
+    *,
+    teacher: Any,
+    student: str | ModelSpec | Callable[[], nn.Module] | nn.Module,
+    train: Any,
+    test: Any = None,
+    out: str | Path,
+    alpha: float = 0.1,
+    temperature: float = 4.0,
+    objective: Any = None,
+    epochs: int = 20,
+    batch_size: int = 128,
+    lr: float = 0.001,
+    fit: Fit | None = None,
+    seeds: int | Sequence[int] = 5,
+    arms: Sequence[ArmName] = ("distilled", "scratch"),
+    labelled: int | None = None,
+    validation: int = 0,
+    classes: Sequence[str] | None = None,
+    preprocess: Preprocess | None = None,
+    device: str = "auto",
+    resume: bool = False,
+    overwrite: bool = False,
+    allow_weak_teacher: bool = False,
+    watch: Watch = unwatched,
+) -> Result:
+    """Distil a teacher into a student, and prove the gain against the same student without the teacher.
+
+    Args:
+        teacher: an nn.Module that takes preprocessed inputs; a function of preprocessed inputs that returns logits or
+            probabilities [N, C]; an array of them with a row per training example; or the path of a saved model.
+        student: a name of the catalogue (`limbeck list models`), one of its specs (`limbeck.models.Mlp(hidden=(32,))`),
+            a function that makes an nn.Module, or an instance, whose weights every student then starts from.
+        train: (inputs, labels) as arrays or tensors, a `torch.utils.data.Dataset`, or a source: the name "digits" or
+            one of `limbeck.data`, such as `Idx(path=...)`. Label -100: not known.
+        test: likewise arrays or a Dataset; None holds a share of train out. Not given with a source.
+        out: the directory of the run.
+        alpha: `loss = alpha * student_loss + (1 - alpha) * distillation_loss`.
+        temperature: of the distillation loss; ignored when `objective` is given, which has its own.
+        objective: the soft-label objective; None is `SoftTargets(temperature=temperature)`.
+        epochs: passes over the training examples of the distilled arm; the budget of all arms.
+        batch_size: examples of one optimizer step.
+        lr: the peak learning rate of AdamW under a cosine.
+        fit: all settings of the training, instead of epochs, batch_size and lr.
+        seeds: how many, counted from 0, or which.
+        arms: what is compared.
+        labelled: how many training labels students see; None is all.
+        validation: how many training examples are held out.
+        classes: names of the labels.
+        preprocess: from stored inputs to what teacher and student take; None is what the data suggest.
+        device: auto, cpu, cuda or cuda:N.
+        resume: go on with the run in `out`.
+        overwrite: delete the run in `out` first.
+        allow_weak_teacher: go on with a teacher no better than chance.
+        watch: told of progress.
+
+    Returns:
+        The result: `.verdict`, `.student`, `.record`.
+
+    Raises:
+        RecipeError: settings that cannot be used. DataError: data, teacher or labels that cannot. DiskError: a full or
+            read-only disk. Interrupted: Ctrl-C or SIGTERM, after a safe checkpoint.
+    """
+    source, splits = _data_of(train, test, classes)
+    student_model, make = _student_of(student)
+    try:
+        recipe = Recipe(
+            data=Data(source=source, labelled=labelled, validation=validation),
+            teacher=SavedTeacher(path=str(teacher)) if isinstance(teacher, str | Path) else _given(teacher),
+            student=Student(model=student_model, preprocess=preprocess),
+            distill=_loss(alpha, temperature, objective),
+            fit=fit or Fit(epochs=epochs, batch_size=batch_size, optimizer=AdamW(lr=lr), schedule=Cosine()),
+            proof=Proof(seeds=tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds), arms=tuple(arms)),
+            device=device,
+            out=str(out),
+        )
+    except ValueError as error:
+        raise RecipeError(str(error), expected="values that fit", do="mend the argument") from None
+    handed = None if isinstance(teacher, str | Path) else teacher
+    options = Options(resume=resume, overwrite=overwrite, allow_weak=allow_weak_teacher, watch=watch)
+    record = run(recipe, Materials(splits, handed, make, preprocess), options)
+    directory = Path(out).expanduser()
+    write_report(directory, record)
+    return Result(directory, record, _maker(make))
+
+
+def _data_of(train: Any, test: Any, classes: Sequence[str] | None) -> Any:
+    """The source of a recipe, and the splits where Python hands them over."""
+    source = SOURCES["digits"]() if train == "digits" else train
+    if isinstance(source, tuple(SOURCES.values())):
+        if test is not None:
+            raise RecipeError("test came with a source", expected="test from the source itself", do="leave test out")
+        return source, None
+    if isinstance(train, str):
+        raise RecipeError(
+            f"train is {train!r}", expected='arrays, a Dataset, "digits" or a source', do="see limbeck list sources"
+        )
+    return GivenData(), from_arrays(train, test, classes=None if classes is None else tuple(classes))
+
+
+def _student_of(student: Any) -> Any:
+    """The student's entry in the recipe, and the object where Python hands it over."""
+    if isinstance(student, str):
+        if student not in MODELS:
+            raise RecipeError(
+                f"student is {student!r}", expected=f"one of {', '.join(MODELS)}", do="see limbeck list models"
+            )
+        kind: Any = MODELS[student]
+        return kind(name=student), None
+    if isinstance(student, tuple(MODELS.values())):
+        return student, None
+    if isinstance(student, nn.Module) or callable(student):
+        return GivenModel(what=_name(student)), student
+    raise RecipeError(
+        f"student is a {type(student).__name__}",
+        expected="a name of the catalogue, a spec, an nn.Module or a function that makes one",
+        do="see limbeck list models",
+    )
+
+
+def _given(teacher: Any) -> GivenTeacher:
+    return GivenTeacher(what=_name(teacher))
+
+
+def _name(thing: Any) -> str:
+    return str(getattr(thing, "__qualname__", type(thing).__qualname__))
+
+
+def _loss(alpha: float, temperature: float, objective: Any) -> Distill:
+    return Distill(alpha=alpha, objective=objective or SoftTargets(temperature=temperature))
+
+
+def _maker(student: Any) -> Callable[[], nn.Module] | None:
+    """What makes the architecture that saved weights are put into."""
+    if student is None:
+        return None
+    return (lambda: deepcopy(student)) if isinstance(student, nn.Module) else student

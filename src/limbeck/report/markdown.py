@@ -1,0 +1,226 @@
+"""A record as a page of Markdown: a pure function, so that a report can be deleted and made again."""
+
+from collections.abc import Sequence
+from statistics import mean, stdev
+from typing import Any
+
+from limbeck.measurement import Verdict
+
+Record = dict[str, Any]
+
+_DASH = "–"
+
+
+def report_markdown(record: Record) -> str:
+    """The report on a run.
+
+    Args:
+        record: of the run, as `limbeck.record.read_record` gives it.
+    """
+    sections = (_head, _arms, _verdicts, _setting, _teacher, _seeds, _notes, _reproduce)
+    return "\n\n".join(section(record) for section in sections) + "\n"
+
+
+def closing_sentence(record: Record) -> str:
+    """What the run has shown, in one sentence, with the control that puts it in its place."""
+    verdict = Verdict.from_dict(record["verdict"])
+    sentence = f"{verdict.arm} {verdict}"
+    hard = [v for v in _all(record) if (v.arm, v.against) == ("distilled", "hard-teacher")]
+    if not hard or verdict.word != "BEATS":
+        return sentence + "."
+    means = {
+        "BEATS": "and the teacher's doubts taught more than its answers alone",
+        "NO DIFFERENCE SHOWN": "but the teacher's answers alone, without its doubts, were not shown to teach less",
+        "WORSE": "but the teacher's answers alone, without its doubts, taught more",
+        "NOT COMPARED": "and was not compared with the teacher's answers alone",
+    }
+    return f"{sentence}, {means[hard[0].word]}."
+
+
+def _all(record: Record) -> list[Verdict]:
+    return [Verdict.from_dict(verdict) for verdict in record["verdicts"]]
+
+
+def _head(record: Record) -> str:
+    return f"# limbeck: {record['recipe']['out']}\n\n**{closing_sentence(record)}**"
+
+
+def _arms(record: Record) -> str:
+    rows = [
+        (
+            name,
+            _spread(fits, "accuracy", 100, 2),
+            _spread(fits, "errors", 1, 1),
+            _spread(fits, "nll", 1, 3),
+            _spread(fits, "ece", 1, 3),
+            _spread(fits, "agreement", 100, 1),
+            _percent(record["gap_share"].get(name), 0),
+        )
+        for name, fits in record["arms"].items()
+    ]
+    teacher = record["teacher"]
+    rows.append(
+        (
+            "teacher",
+            _number(teacher["accuracy"], 100, 2),
+            _number(teacher.get("errors"), 1, 0),
+            _number(teacher.get("nll"), 1, 3),
+            _number(teacher.get("ece"), 1, 3),
+            _DASH,
+            _DASH,
+        )
+    )
+    head = ("arm", "accuracy %", "errors", "NLL (nats)", "ECE", "agreement with teacher %", "share of the gap")
+    data, seeds = record["data"], record["recipe"]["proof"]["seeds"]
+    note = (
+        f"Mean ± standard deviation over {len(seeds)} seed{'s' * (len(seeds) != 1)} on {data['measured']:,} "
+        f"{data['measured_on']} examples. The share of the gap between scratch and teacher is given only where that "
+        "gap's interval excludes 0."
+    )
+    return f"## Arms\n\n{_table(head, rows)}\n\n{note}"
+
+
+def _verdicts(record: Record) -> str:
+    lines = [f"- {verdict.arm} {verdict}" for verdict in _all(record)]
+    rule = (
+        "Difference: the mean over seeds of paired differences. Half-width of the interval: "
+        "sqrt((t · sd of seeds / sqrt(S))² + (1.96 · standard error over examples)²)."
+    )
+    return "## Verdicts\n\n" + "\n".join(lines) + f"\n\n{rule}"
+
+
+def _setting(record: Record) -> str:
+    data = record["data"]
+    lines = [
+        f"- **{name}**: `{_equation(fits[0]['loss'])}`; {fits[0]['distinct_examples']:,} examples"
+        for name, fits in record["arms"].items()
+    ]
+    fit = next(iter(record["arms"].values()))[0]
+    budget = f"{fit['steps']:,} steps of {fit['batch_size']} examples, the same in every arm"
+    held = f" {data['validation_labels']:,} labelled examples were held out for validation." * bool(
+        data["validation_labels"]
+    )
+    return (
+        f"## What was compared\n\nBudget: {budget}. The arms of a seed began with the same weights; arms that see the "
+        f"same examples saw them in the same order. Students saw {data['student_labelled']:,} labels on "
+        f"{data['student_train']:,} examples; the teacher's data had {data['teacher_train']:,}.{held}\n\n"
+        + "\n".join(lines)
+    )
+
+
+def _teacher(record: Record) -> str:
+    teacher, labels = record["teacher"], record["labels"]
+    student = next(iter(record["arms"].values()))[0]
+    size = teacher.get("parameters")
+    ratio = f", {size / student['parameters']:.1f} times the student's" if size else ""
+    accuracy = f"{_percent(teacher['train_accuracy'])} on {teacher['asked']:,} training examples in the preflight, "
+    return (
+        f"## Teacher\n\nParameters: {_count(size)}{ratio} {_count(student['parameters'])}. Accuracy: {accuracy}"
+        f"{_percent(teacher['accuracy'])} on the measured ones. It gives {teacher['gives']}. It was asked once about "
+        f"{labels['distinct']:,} distinct examples; the answers are kept in {labels['encoding']} "
+        f"({labels['bytes']:,} bytes, largest error of a logit {labels['largest_error']:.2g})."
+    )
+
+
+def _seeds(record: Record) -> str:
+    seeds = record["recipe"]["proof"]["seeds"]
+    head = ("arm", *(f"seed {seed}" for seed in seeds), "gradient norms of the terms at the start (seed mean)")
+    rows = []
+    for name, fits in record["arms"].items():
+        accuracies = [_number(fit["accuracy"], 100, 2) for fit in fits]
+        norms = {term: mean(fit["gradient_norms"][term] for fit in fits) for term in fits[0]["gradient_norms"]}
+        rows.append((name, *accuracies, ", ".join(f"{term} {norm:.3g}" for term, norm in norms.items())))
+    table = f"## Seeds\n\nAccuracy in %.\n\n{_table(head, rows)}"
+    tests = [
+        f"- {arm}: " + ", ".join(f"seed {seed} p = {p:.2g}" for seed, p in by_seed.items())
+        for arm, by_seed in record["mcnemar"].items()
+    ]
+    if not tests:
+        return table
+    return f"{table}\n\nMcNemar's exact test against scratch, a description only:\n\n" + "\n".join(tests)
+
+
+def _notes(record: Record) -> str:
+    data, recipe = record["data"], record["recipe"]
+    notes = []
+    if not data["official_test"]:
+        notes.append("The test set is the run's own split, chosen by content and disjoint from training.")
+    if data["overlap"]:
+        done = "were left out" if data["overlap_dropped"] else "were kept (data.drop_overlap leaves them out)"
+        notes.append(f"{data['overlap']:,} test examples are in the training set too; they {done}.")
+    if data["duplicates"]:
+        notes.append(f"{data['duplicates']:,} training examples repeat another; each content was labelled once.")
+    if any(recipe["fit"]["augment"].values()) and recipe["distill"]["views"] == 1:
+        notes.append("Students saw augmented views; the teacher's labels are those of the plain images.")
+    if data["measured_on"] == "validation":
+        notes.append("Measured on validation examples: the test set was not read.")
+    if recipe["student"]["model"]["name"] == "python":
+        notes.append("The student was handed over in Python.")
+    if teacher_labels := data["teacher_train"] - data["student_labelled"]:
+        notes.append(
+            f"The teacher's training data hold {teacher_labels:,} labels that students do not see: "
+            "part of any gain over scratch is that knowledge."
+        )
+    return "## Notes\n\n" + ("\n".join(f"- {note}" for note in notes) or "None.")
+
+
+def _reproduce(record: Record) -> str:
+    environment = record["environment"]
+    commit = environment["commit"] or "installed package"
+    return (
+        "## Reproduce\n\n"
+        f"    limbeck distill {record['recipe']['out']}/recipe.resolved.yaml --set out=runs/again\n\n"
+        f"limbeck {environment['limbeck']} ({commit[:12]}{', changed' * bool(environment['dirty'])}), "
+        f"torch {environment['torch']}, Python {environment['python']}, {environment['processor']}, "
+        f"{environment['cores']} cores, {record['recipe']['fit']['threads']} threads, "
+        f"GPUs: {', '.join(environment['gpus']) or 'none'}."
+    )
+
+
+# --- words for numbers ---------------------------------------------------------------------------------------------
+
+
+def _equation(terms: list[dict[str, Any]]) -> str:
+    return "loss = " + " + ".join(f"{term['weight']:g} · {_formula(term)}" for term in terms)
+
+
+def _formula(term: dict[str, Any]) -> str:
+    objective = term["objective"]
+    match objective["name"]:
+        case "soft-targets":
+            sides = ("teacher", "student") if objective["divergence"] == "forward-kl" else ("student", "teacher")
+            t = f"{objective['temperature']:g}"
+            return f"{t}² KL({sides[0]} at T {t} ‖ {sides[1]} at T {t})"
+        case "hard-targets":
+            return "CE(teacher's first choice)"
+        case "cross-entropy":
+            smoothing = objective["smoothing"]
+            return f"CE(labels smoothed by {smoothing:g})" if smoothing else "CE(labels)"
+        case other:
+            settings = ", ".join(f"{key} {value}" for key, value in objective.items() if key != "name")
+            return f"{other}({settings})"
+
+
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def _spread(fits: list[dict[str, Any]], key: str, factor: float, digits: int) -> str:
+    values = [fit[key] * factor for fit in fits if fit[key] is not None]
+    if not values:
+        return _DASH
+    spread = f" ± {stdev(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{mean(values):.{digits}f}{spread}"
+
+
+def _number(value: float | None, factor: float, digits: int) -> str:
+    return _DASH if value is None else f"{value * factor:.{digits}f}"
+
+
+def _percent(value: float | None, digits: int = 1) -> str:
+    return _DASH if value is None else f"{100 * value:.{digits}f} %"
+
+
+def _count(value: int | None) -> str:
+    return _DASH if value is None else f"{value:,}"
