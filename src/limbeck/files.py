@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import socket
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -39,12 +40,16 @@ def write_bytes(path: Path, data: bytes) -> None:
     """Commit `data` to `path`: after the return it is there in full, before it the old content is.
 
     Raises:
-        DiskError: no space, no permission, a failed sync; the temporary file is gone and the old content stands.
+        DiskError: no space, no permission, a failed sync. The temporary file is gone, and the old content stands,
+            unless it was the last sync of all that failed: then the new content is there, but may not outlive a
+            power cut.
     """
-    temporary = path.with_name(f"{_TEMPORARY}{os.getpid()}-{path.name}"[:200])
+    # Of one length whatever the name, which may already be the longest that the file system takes.
+    name = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
+    temporary = path.with_name(f"{_TEMPORARY}{os.getpid()}-{threading.get_native_id()}-{name}")
     with disk_errors(path, len(data)):
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_directory(path.parent)
             with open(temporary, "wb") as file:
                 file.write(data)
                 file.flush()
@@ -91,15 +96,19 @@ def read_json(path: Path) -> Any:
         DataError: no such file, or its content is not JSON.
     """
     try:
-        return json.loads(path.read_bytes())
+        return json.loads(path.read_bytes(), parse_constant=_refuse_constant)
     except FileNotFoundError:
         raise DataError(f"{path} does not exist", expected="a JSON file", do="check the path") from None
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError, OSError) as error:
         raise DataError(
             f"{path} is not readable JSON ({error})",
             expected="a file that limbeck wrote",
             do="restore it from a copy, or delete it and run the stage again",
         ) from None
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -127,19 +136,22 @@ def append_line(path: Path, line: str) -> None:
 
 
 def cut_lines(path: Path, keep: Callable[[dict[str, Any]], bool]) -> None:
-    """Keep the leading lines of a JSONL log whose values satisfy `keep`; the first other or torn line ends it."""
+    """Keep the lines of a JSONL log whose values satisfy `keep`; torn ones go."""
     if not path.exists():
         return
-    kept = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            value = json.loads(line)
-        except ValueError:
-            break
-        if not keep(value):
-            break
-        kept.append(line + "\n")
-    write_text(path, "".join(kept))
+    with disk_errors(path):
+        before = path.read_text(encoding="utf-8", errors="replace")
+    after = "".join(line + "\n" for line in before.split("\n") if _satisfies(line, keep))
+    if after != before:
+        write_text(path, after)
+
+
+def _satisfies(line: str, keep: Callable[[dict[str, Any]], bool]) -> bool:
+    try:
+        value = json.loads(line)
+    except ValueError:
+        return False
+    return isinstance(value, dict) and keep(value)
 
 
 # --- a directory of files ----------------------------------------------------------------------------------------
@@ -148,30 +160,29 @@ def cut_lines(path: Path, keep: Callable[[dict[str, Any]], bool]) -> None:
 def commit_directory(directory: Path, contents: Mapping[str, Content], **facts: Any) -> None:
     """Write files into a directory and seal them with a manifest that also holds `facts`.
 
-    Whatever an unfinished commit left under the same names is replaced.
+    Whatever an unfinished commit left under the same names is replaced. What is named `*.safetensors` is tensors,
+    even if there are none.
     """
     with disk_errors(directory):
-        directory.mkdir(parents=True, exist_ok=True)
+        make_directory(directory)
         (directory / MANIFEST).unlink(missing_ok=True)
-        sync_directory(directory.parent)
+        sync_directory(directory)
     for name, content in contents.items():
-        write_bytes(directory / name, _as_bytes(content))
+        write_bytes(directory / name, _as_bytes(name, content))
     seal(directory, list(contents), **facts)
 
 
-def _as_bytes(content: Content) -> bytes:
+def _as_bytes(name: str, content: Content) -> bytes:
     if isinstance(content, bytes):
         return content
-    if content and all(isinstance(value, Tensor) for value in content.values()):
-        return encode_tensors(content)
-    return encode(content)
+    return encode_tensors(content) if name.endswith(".safetensors") else encode(content)
 
 
 def seal(directory: Path, names: list[str], **facts: Any) -> None:
     """Write the manifest of files that are already there: the mark that the directory is complete."""
-    files = {name: describe(directory / name) for name in sorted(names)}
-    body = {"format": FORMAT, **facts, "files": files}
-    write_json(directory / MANIFEST, {**body, "sha256": digest(body)})
+    with disk_errors(directory):
+        files = {name: describe(directory / name) for name in sorted(names)}
+    write_json(directory / MANIFEST, sealed({"format": FORMAT, **facts, "files": files}))
 
 
 def describe(path: Path) -> dict[str, Any]:
@@ -189,9 +200,16 @@ def verify(directory: Path) -> dict[str, Any]:
     manifest = read_manifest(directory)
     for name, expected in manifest["files"].items():
         path = directory / name
-        found = describe(path) if path.is_file() else None
+        try:
+            found = describe(path)
+        except OSError:  # missing, or on a failing disk
+            found = None
         if found != expected:
-            came = "is missing" if found is None else f"has {found['bytes']} bytes, sha256 {found['sha256'][:12]}"
+            came = (
+                "is missing or unreadable"
+                if found is None
+                else f"has {found['bytes']} bytes, sha256 {found['sha256'][:12]}"
+            )
             raise DataError(
                 f"{path} {came}",
                 expected=f"{expected['bytes']} bytes, sha256 {expected['sha256'][:12]}, as {MANIFEST} names them",
@@ -206,16 +224,32 @@ def read_manifest(directory: Path) -> dict[str, Any]:
     Raises:
         DataError: missing, edited, or of a newer format.
     """
-    manifest = read_json(directory / MANIFEST)
-    body = {key: value for key, value in manifest.items() if key != "sha256"} if isinstance(manifest, dict) else {}
-    if not body or manifest.get("sha256") != digest(body):
-        raise DataError(
-            f"{directory / MANIFEST} does not match its own checksum",
-            expected="a manifest as limbeck wrote it",
-            do=f"restore it, or delete {directory} and run the stage again",
-        )
-    check_format(manifest, directory / MANIFEST)
-    return body
+    return unsealed(read_json(directory / MANIFEST), directory / MANIFEST)
+
+
+def sealed(body: dict[str, Any]) -> dict[str, Any]:
+    """A JSON object with its own checksum in it."""
+    body = json.loads(encode(body))  # as a reader will see it: keys are words, tuples are lists
+    return {**body, "sha256": digest(body)}
+
+
+def unsealed(value: Any, path: Path) -> dict[str, Any]:
+    """The object without its checksum.
+
+    Raises:
+        DataError: it is no object, of a newer format, or does not match its checksum.
+    """
+    if isinstance(value, dict):
+        check_format(value, path)
+        body = {key: item for key, item in value.items() if key != "sha256"}
+        with suppress(ValueError):  # a number too large for JSON, which limbeck cannot have written
+            if value.get("sha256") == digest(body):
+                return body
+    raise DataError(
+        f"{path} does not match its own checksum",
+        expected="a file as limbeck wrote it",
+        do="restore it from a copy, or delete it and run the stage again",
+    )
 
 
 def check_format(value: Mapping[str, Any], path: Path) -> None:
@@ -253,19 +287,32 @@ def digest_tensors(tensors: Mapping[str, Tensor]) -> str:
 # --- directories, locks, the disk ----------------------------------------------------------------------------------
 
 
+def make_directory(directory: Path) -> None:
+    """Make a directory and those above it, each name durable."""
+    if directory.is_dir():
+        return
+    make_directory(directory.parent)
+    directory.mkdir(exist_ok=True)
+    sync_directory(directory.parent)
+
+
 def sync_directory(directory: Path) -> None:
     """Make the names in a directory durable."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a file system that cannot sync directories
+            raise
     finally:
         os.close(descriptor)
 
 
 def sweep(directory: Path) -> None:
     """Remove temporary files that a killed writer left; for the holder of the lock only."""
-    for path in directory.rglob(f"{_TEMPORARY}*"):
-        path.unlink(missing_ok=True)
+    with disk_errors(directory):
+        for path in directory.rglob(f"{_TEMPORARY}*"):
+            path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -274,16 +321,19 @@ def locked(directory: Path) -> Iterator[None]:
 
     Raises:
         DataError: another process holds it.
-        DiskError: the directory cannot be written.
+        DiskError: the directory cannot be written, or its file system knows no locks.
     """
     with disk_errors(directory):
-        directory.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(directory / ".lock", timeout=0)
+        make_directory(directory)
+        # The kernel's lock or none: a lock that is a file outlives a killed holder.
+        lock = FileLock(directory / ".lock", timeout=0, fallback_to_soft=False)
         holder = directory / ".lock-holder"
         try:
             lock.acquire()
         except Timeout:
-            who = holder.read_text() if holder.exists() else "another process"
+            who = "another process"
+            with suppress(OSError):  # the holder may be gone by now
+                who = holder.read_text(encoding="utf-8")
             raise DataError(
                 f"{directory} is being written by {who}",
                 expected="one writer at a time",
@@ -308,11 +358,13 @@ def disk_errors(path: Path, needed: int | None = None) -> Iterator[None]:
     except OSError as error:
         free = _free_bytes(path)
         room = "" if needed is None or free is None else f"; {needed:,} bytes needed, {free:,} free"
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        expected, do = "a directory that this user may write", "choose another place with out"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            expected, do = "a writable directory with room", "free some space, then run again with --resume"
+        elif error.errno == errno.EIO:
+            expected, do = "a sound disk", "look at the disk (dmesg), then run again with --resume or elsewhere"
         raise DiskError(
-            f"{path} could not be written: {error.strerror or error}{room}",
-            expected="a writable directory with room" if full else "a directory that this user may write",
-            do="free some space, then run again with --resume" if full else "choose another place with out",
+            f"{path} could not be written: {error.strerror or error}{room}", expected=expected, do=do
         ) from error
 
 

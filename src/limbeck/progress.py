@@ -53,13 +53,17 @@ class Stop:
             Interrupted: with exit status 130 (Ctrl-C) or 143 (SIGTERM).
         """
         if self.signal is not None:
-            number = self.signal
-            raise Interrupted(
-                f"stopped by {signals.Signals(number).name} after a safe checkpoint",
-                expected="to run to the end",
-                do=resume,
-                exit_status=128 + number,
-            )
+            raise interruption(self.signal, resume)
+
+
+def interruption(number: int, resume: str) -> Interrupted:
+    """The end of a stage that this signal asked for, here or in another process of the same fit."""
+    return Interrupted(
+        f"stopped by {signals.Signals(number).name} after a safe checkpoint",
+        expected="to run to the end",
+        do=resume,
+        exit_status=128 + number,
+    )
 
 
 @contextmanager

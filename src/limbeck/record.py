@@ -12,16 +12,14 @@ from typing import Any
 
 import torch
 
-from limbeck.errors import DataError
-from limbeck.files import FORMAT, check_format, digest, read_json, write_json
+from limbeck.files import FORMAT, read_json, sealed, unsealed, write_json
 
 RECORD = "record.json"
 
 
 def write_record(directory: Path, record: dict[str, Any]) -> None:
     """Commit `record.json`, sealed by its own checksum."""
-    body = {"format": FORMAT, **record}
-    write_json(directory / RECORD, {**body, "sha256": digest(body)})
+    write_json(directory / RECORD, sealed({"format": FORMAT, **record}))
 
 
 def read_record(directory: Path) -> dict[str, Any]:
@@ -30,18 +28,7 @@ def read_record(directory: Path) -> dict[str, Any]:
     Raises:
         DataError: missing, not JSON, edited, or of a newer format.
     """
-    path = directory / RECORD
-    record = read_json(path)
-    if not isinstance(record, dict):
-        raise DataError(f"{path} is not a record", expected="a JSON object", do="run the stage again")
-    check_format(record, path)
-    if record.pop("sha256", None) != digest(record):
-        raise DataError(
-            f"{path} does not match its own checksum",
-            expected="a record as limbeck wrote it",
-            do="restore it, or delete it and run again with --resume",
-        )
-    return record
+    return unsealed(read_json(directory / RECORD), directory / RECORD)
 
 
 def environment() -> dict[str, Any]:

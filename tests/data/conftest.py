@@ -12,7 +12,7 @@ from limbeck.data import key_examples
 
 @pytest.fixture
 def make_examples():
-    """Examples [N, 2] whose content is their number; `copies` repeats rows, `labels` defaults to row modulo classes."""
+    """Examples [N, 2] whose content is their number, labelled by number modulo classes; `copies` repeats rows."""
 
     def make(count, classes=3, labels=None, copies=()):
         rows = [*range(count), *copies]

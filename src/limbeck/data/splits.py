@@ -63,7 +63,7 @@ def _check_classes(examples: Examples, count: int, purpose: str) -> None:
         raise RecipeError(
             f"{count} examples are to be {purpose}",
             expected=f"at least {classes}, one of each class",
-            do=f"ask for {classes} or more",
+            do=f"ask for {classes} or more, or for a larger share",
         )
 
 

@@ -1,7 +1,17 @@
 """Readers of what runs leave: the report and the peek. Nothing here decides anything."""
 
+from limbeck.report.demo import demo_markdown
 from limbeck.report.markdown import closing_sentence, report_markdown
 from limbeck.report.peek import Peek, peek, peek_json, peek_text
 from limbeck.report.write import write_report
 
-__all__ = ["Peek", "closing_sentence", "peek", "peek_json", "peek_text", "report_markdown", "write_report"]
+__all__ = [
+    "Peek",
+    "closing_sentence",
+    "demo_markdown",
+    "peek",
+    "peek_json",
+    "peek_text",
+    "report_markdown",
+    "write_report",
+]

@@ -45,7 +45,8 @@ def _head(record: Record) -> str:
     return f"# limbeck: {record['recipe']['out']}\n\n**{closing_sentence(record)}**"
 
 
-def _arms(record: Record) -> str:
+def arms_table(record: Record) -> str:
+    """A row for each arm and one for the teacher."""
     rows = [
         (
             name,
@@ -71,13 +72,17 @@ def _arms(record: Record) -> str:
         )
     )
     head = ("arm", "accuracy %", "errors", "NLL (nats)", "ECE", "agreement with teacher %", "share of the gap")
+    return _table(head, rows)
+
+
+def _arms(record: Record) -> str:
     data, seeds = record["data"], record["recipe"]["proof"]["seeds"]
     note = (
         f"Mean ± standard deviation over {len(seeds)} seed{'s' * (len(seeds) != 1)} on {data['measured']:,} "
         f"{data['measured_on']} examples. The share of the gap between scratch and teacher is given only where that "
         "gap's interval excludes 0."
     )
-    return f"## Arms\n\n{_table(head, rows)}\n\n{note}"
+    return f"## Arms\n\n{arms_table(record)}\n\n{note}"
 
 
 def _verdicts(record: Record) -> str:

@@ -34,7 +34,8 @@ class ModuleTeacher:
             "kind": "module",
             "class": f"{kind.__module__}.{kind.__qualname__}",
             "structure": hashlib.sha256(repr(self.module).encode()).hexdigest(),
-            "tensors": digest_tensors(self.module.state_dict()),
+            # Not the state dict, which leaves out buffers that are not persistent.
+            "tensors": digest_tensors({**dict(self.module.named_parameters()), **dict(self.module.named_buffers())}),
             "preprocess": asdict(self.preprocess),
         }
 
@@ -86,18 +87,28 @@ class TableTeacher:
                 expected=f"[{len(examples)}, classes]: a row for each training example, in their order",
                 do="compute the teacher's logits on exactly the training inputs",
             )
-        self.rows_NC = rows_NC.float()
+        self.rows_NC = rows_NC.detach().float().cpu()
+        self.keys = examples.keys
         self.row_of: dict[bytes, int] = {}
         for row, key in enumerate(_names(examples.keys)):
             self.row_of.setdefault(key, row)
         self.gives: Gives = "probabilities" if look_like_probabilities(self.rows_NC) else "logits"
 
     def identity(self) -> dict[str, Any]:
-        """The values themselves."""
-        return {"kind": "table", "tensors": digest_tensors({"rows": self.rows_NC})}
+        """The values themselves with their keys, in the order of the keys."""
+        rows = [row for _, row in sorted(self.row_of.items())]
+        tensors = {"keys": self.keys[rows], "rows": self.rows_NC[rows]}
+        return {"kind": "table", "tensors": digest_tensors(tensors)}
 
     def answer(self, inputs: Tensor, keys: Tensor) -> Tensor:
         """See `Teacher.answer`; the inputs are not looked at."""
+        unknown = [key for key in _names(keys) if key not in self.row_of]
+        if unknown:
+            raise DataError(
+                f"the teacher's array has no row for {len(unknown)} of {len(keys)} examples asked about",
+                expected="questions about the training examples it was computed for",
+                do="give the array a row for each of these, or hand over the teacher itself",
+            )
         return self.rows_NC[[self.row_of[key] for key in _names(keys)]]
 
     def knows(self, examples: Examples) -> bool:
@@ -113,7 +124,8 @@ def _tensor(answers: Any) -> Tensor:
     if isinstance(answers, Tensor):
         return answers
     try:
-        return torch.as_tensor(answers)
+        # A copy: torch warns of arrays that cannot be written.
+        return torch.as_tensor(np.array(answers) if isinstance(answers, np.ndarray) else answers)
     except (TypeError, ValueError, RuntimeError):
         raise DataError(
             f"the teacher answered with a {type(answers).__name__}",
@@ -150,7 +162,7 @@ def teacher_of(given: Any, examples: Examples, preprocess: Preprocess, device: t
     if isinstance(given, nn.Module):
         return ModuleTeacher(given, preprocess, device)
     if isinstance(given, Tensor | np.ndarray):
-        return TableTeacher(torch.as_tensor(given), examples)
+        return TableTeacher(_tensor(given), examples)
     if callable(given):
         return CallableTeacher(given, preprocess)
     raise DataError(

@@ -14,7 +14,7 @@ from torch import nn
 
 from limbeck.data import Preprocess
 from limbeck.errors import DataError
-from limbeck.files import commit_directory, encode, read_json, read_tensors, verify
+from limbeck.files import check_format, commit_directory, encode, read_json, read_tensors, verify
 from limbeck.models import MODELS, ModelSpec, initialise
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -65,6 +65,7 @@ def load_model(directory: Path, module: nn.Module | None = None) -> SavedModel:
         )
     verify(directory)
     config = read_json(directory / CONFIG)
+    check_format(config, directory / CONFIG)
     try:
         spec = _spec(config["model"])
         shape, classes = tuple(config["input_shape"]), tuple(config["classes"])

@@ -24,6 +24,10 @@ class Signals(Protocol):
         """The signal for rows [B] of the examples, seen as inputs [B, ...] (stored type, augmented)."""
         ...
 
+    def to(self, device: torch.device) -> "Signals":
+        """The same for rows and inputs on a device."""
+        ...
+
 
 @dataclass(frozen=True, eq=False)
 class Stored:
@@ -40,7 +44,7 @@ class Stored:
         return Signal(decode(self.logits[rows]))
 
     def to(self, device: torch.device) -> "Stored":
-        """The same on a device."""
+        """See `Signals.to`."""
         return replace(self, logits=self.logits.to(device))
 
     def select(self, index: Tensor) -> "Stored":
@@ -76,6 +80,10 @@ class Live:
         """See `Signals.fetch`."""
         logits = ask(self.teacher, inputs.cpu(), self.examples.keys[rows.cpu()])
         return Signal(decode(encode(logits, self.dtype)).to(inputs.device))
+
+    def to(self, device: torch.device) -> "Live":
+        """See `Signals.to`: a live answer follows its inputs."""
+        return self
 
 
 def encode(logits: Tensor, dtype: torch.dtype) -> Tensor:

@@ -1,12 +1,15 @@
 """The label store: what a teacher said, asked once, never stale.
 
-A store is a directory of sealed shards. It is named by a fingerprint of all that decides the answers, its records
-are found by the content of their examples, and since code can change under the same weights, a few probe examples
-are asked again whenever it is opened. An interrupted labelling goes on with the examples that no shard holds yet.
+A store is a directory of sealed shards, named by a fingerprint of all that decides the answers. Its records are found
+by the content of their examples: reordered or repeated rows change nothing, and new examples are added as further
+shards. A labelling cut short goes on with the shards that are whole. Since code can change under the same weights, a
+few examples of each shard are asked again whenever it is opened.
 
 Dimension key: G distinct examples, N rows of the training set, C classes.
 """
 
+import math
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,25 +19,17 @@ from torch import Tensor
 
 from limbeck.data import Examples
 from limbeck.errors import DataError
-from limbeck.files import (
-    MANIFEST,
-    digest,
-    digest_tensors,
-    locked,
-    read_manifest,
-    read_tensors,
-    seal,
-    sweep,
-    verify,
-    write_tensors,
-)
+from limbeck.files import MANIFEST, digest, digest_tensors, locked, read_tensors, seal, sweep, verify, write_tensors
 from limbeck.progress import Progress, Stop, Watch
-from limbeck.teachers.signals import Stored, bears_half, decode, encode
+from limbeck.teachers.signals import HALF_ERROR, Stored, bears_half, decode, encode
 from limbeck.teachers.teacher import BATCH_SIZE, PROBABILITY_FLOOR, Teacher, ask
 
 SHARD_SIZE = 16 * BATCH_SIZE
 PROBES = 16
 _DTYPES = {"fp16": torch.float16, "fp32": torch.float32}
+
+Shard = dict[str, Tensor]
+"""keys [G, 32], logits [G, C] as encoded, errors [G] of the encoding, sha256 [32] of these and the fingerprint."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +38,8 @@ class LabelStore:
 
     Args:
         directory: of the shards.
-        manifest: as sealed: fingerprint, encoding, its error, probes, counts.
+        manifest: as sealed: fingerprint, encoding, its error, and counts: distinct examples in all, and the examples
+            of the data for which it was last added to.
         signals: for the rows of the examples it was opened for.
     """
 
@@ -58,160 +54,193 @@ def label(root: Path, teacher: Teacher, examples: Examples, *, watch: Watch, sto
     Float16 holds the logits unless they overflow it or lose too much in it; then a store of float32 is made.
 
     Raises:
-        DataError: the teacher answers badly, answers its probes otherwise than before, or changed while asked; a
-            shard is damaged; another process is writing the store.
+        DataError: the teacher answers badly, answers otherwise than before, or changed while asked; a shard is
+            damaged; another process is writing the store.
         Interrupted: a stop was asked for; finished shards stay.
     """
-    probes = _probe_answers(teacher, examples)
-    encoding = "fp16" if bears_half(probes) else "fp32"
-    try:
-        return _label(root, teacher, examples, encoding, probes, watch, stop)
-    except _NotFaithful:
-        return _label(root, teacher, examples, "fp32", probes, watch, stop)
-
-
-class _NotFaithful(Exception):
-    """A shard of float16 would overflow or lose too much."""
-
-
-def _label(
-    root: Path, teacher: Teacher, examples: Examples, encoding: str, probes: Tensor, watch: Watch, stop: Stop
-) -> LabelStore:
-    facts = fingerprint(teacher, examples, encoding)
-    directory = root / digest(facts)[:16]
-    distinct = examples.select((examples.occurrences == 0).nonzero()[:, 0])
-    if (directory / MANIFEST).exists():
-        manifest = verify(directory)
-        _check_probes(manifest, probes, directory)
-    else:
-        with locked(directory):
-            sweep(directory)
-            errors = _write_shards(directory, teacher, distinct, _DTYPES[encoding], watch, stop)
-            _check_pure(teacher, facts)
-            seal(
-                directory,
-                [path.name for path in _shards(directory)],
-                fingerprint=facts,
-                examples=len(examples),
-                distinct=len(distinct),
-                encoding=encoding,
-                **errors,
-                probes=probes.tolist(),
-            )
-            manifest = read_manifest(directory)
-    return LabelStore(directory, manifest, _read(directory, examples))
+    half, full = (_Labelling(root, teacher, examples, encoding, watch, stop) for encoding in ("fp16", "fp32"))
+    if not full.sealed:
+        try:
+            return half.open()
+        except _NotFaithful:
+            pass
+    store = full.open()
+    if not half.sealed:  # what was written before a logit did not fit
+        shutil.rmtree(half.directory, ignore_errors=True)
+    return store
 
 
 def fingerprint(teacher: Teacher, examples: Examples, encoding: str) -> dict[str, Any]:
-    """All that decides the bytes of a store: who was asked, about what, and how the answer is written down."""
+    """All that decides an answer and how it is written down, but for the example itself."""
     return {
         "teacher": teacher.identity(),
         "gives": teacher.gives,
         "floor": PROBABILITY_FLOOR if teacher.gives == "probabilities" else None,
         "classes": list(examples.classes),
         "inputs": {"shape": list(examples.inputs.shape[1:]), "dtype": str(examples.inputs.dtype)},
-        "examples": digest_tensors({"keys": examples.keys}),
         "view": "plain",
         "encoding": encoding,
         "batch": BATCH_SIZE,
     }
 
 
-def _write_shards(
-    directory: Path, teacher: Teacher, distinct: Examples, dtype: torch.dtype, watch: Watch, stop: Stop
-) -> dict[str, float]:
-    """Ask about every shard's examples that is not there yet; returns the errors of the encoding."""
-    largest = total = 0.0
-    for number, rows in enumerate(torch.arange(len(distinct)).split(SHARD_SIZE)):
-        path = directory / f"shard-{number:05d}.safetensors"
-        shard = _finished(path, distinct.keys[rows])
-        if shard is None:
-            shard = _ask_shard(teacher, distinct.select(rows), dtype)
-            write_tensors(path, shard)
-        largest = max(largest, float(shard["errors"].max()))
-        total += float(shard["errors"].sum(dtype=torch.float64))
-        watch(Progress("labels", int(rows[-1]) + 1, len(distinct)))
-        stop.raise_if_asked("run the same command again with --resume: finished shards are kept")
-    return {"largest_error": largest, "mean_error": total / len(distinct)}
+class _NotFaithful(Exception):
+    """A batch of float16 would overflow or lose too much."""
 
 
-def _ask_shard(teacher: Teacher, examples: Examples, dtype: torch.dtype) -> dict[str, Tensor]:
-    parts = zip(examples.inputs.split(BATCH_SIZE), examples.keys.split(BATCH_SIZE), strict=True)
-    logits_GC = torch.cat([ask(teacher, inputs, keys) for inputs, keys in parts])
-    if dtype == torch.float16 and not bears_half(logits_GC):
-        raise _NotFaithful
-    stored = encode(logits_GC, dtype)
-    shard = {
-        "keys": examples.keys,
-        "logits": stored,
-        "errors": (decode(stored) - logits_GC).abs().amax(dim=1),
-    }
-    # The digest travels inside, so that a shard can be trusted before the manifest exists.
-    return {**shard, "sha256": _shard_digest(shard)}
+class _Labelling:
+    """One teacher, one set of examples, one encoding, and the store for them."""
 
+    def __init__(
+        self, root: Path, teacher: Teacher, examples: Examples, encoding: str, watch: Watch, stop: Stop
+    ) -> None:
+        self.teacher, self.examples, self.encoding, self.watch, self.stop = teacher, examples, encoding, watch, stop
+        self.facts = fingerprint(teacher, examples, encoding)
+        self.directory = root / digest(self.facts)[:16]
+        first = (examples.occurrences == 0).nonzero()[:, 0]
+        # In the order of their keys, so that the order of the data is nothing to the store.
+        self.rows_G = first[examples.groups[first].argsort()]
+        self.keys_G = examples.keys[self.rows_G]
 
-def _finished(path: Path, keys: Tensor) -> dict[str, Tensor] | None:
-    """The shard of a labelling that was cut short, if it is whole and holds just these keys."""
-    if not path.exists():
-        return None
-    try:
-        shard = read_tensors(path)
-        checksum = shard.pop("sha256")
-        whole = torch.equal(checksum, _shard_digest(shard)) and torch.equal(shard["keys"], keys)
-    except (DataError, KeyError):
-        return None
-    return {**shard, "sha256": checksum} if whole else None
+    @property
+    def sealed(self) -> bool:
+        """Whether the store was ever finished."""
+        return (self.directory / MANIFEST).exists()
 
+    def open(self) -> LabelStore:
+        """The store, after it was added to if it lacks an example."""
+        manifest, shards = self._sealed_shards()
+        if self._missing(shards).any():
+            with locked(self.directory):
+                sweep(self.directory)
+                self._add()
+            manifest, shards = self._sealed_shards()
+        else:
+            self._check_same(shards)
+        place_G = _places(self.keys_G, torch.cat([shard["keys"] for shard in shards]))
+        logits_GC = torch.cat([shard["logits"] for shard in shards])[place_G]
+        # The groups number the distinct keys in their order, as the rows of logits_GC stand.
+        return LabelStore(self.directory, manifest, Stored(logits_GC[self.examples.groups]))
 
-def _shard_digest(shard: dict[str, Tensor]) -> Tensor:
-    return torch.frombuffer(bytearray.fromhex(digest_tensors(shard)), dtype=torch.uint8)
+    def _sealed_shards(self) -> tuple[dict[str, Any], list[Shard]]:
+        return _read_sealed(self.directory) if self.sealed else ({}, [])
 
+    def _missing(self, shards: list[Shard]) -> Tensor:
+        """[G] whether an example is in none of the shards."""
+        if not shards:
+            return torch.ones(len(self.keys_G), dtype=torch.bool)
+        return _places(self.keys_G, torch.cat([shard["keys"] for shard in shards])) < 0
 
-def _shards(directory: Path) -> list[Path]:
-    return sorted(directory.glob("shard-*.safetensors"))
-
-
-def _read(directory: Path, examples: Examples) -> Stored:
-    """The stored logits [N, C] in the order of the examples, each found by its key."""
-    shards = [read_tensors(path) for path in _shards(directory)]
-    logits_GC = torch.cat([shard["logits"] for shard in shards])
-    keys = torch.cat([shard["keys"] for shard in shards])
-    place = {key.tobytes(): row for row, key in enumerate(keys.numpy())}
-    rows = torch.tensor([place[key.tobytes()] for key in examples.keys.numpy()])
-    return Stored(logits_GC[rows])
-
-
-# --- is it still the same teacher? ---------------------------------------------------------------------------------
-
-
-def _probe_answers(teacher: Teacher, examples: Examples) -> Tensor:
-    """The teacher's logits [PROBES, C] for the examples of the smallest keys, which any order of the data gives."""
-    words = examples.keys[:, :8].numpy().copy().view(">u8")[:, 0]
-    rows = torch.from_numpy(words.argsort(kind="stable")[:PROBES].copy())
-    return ask(teacher, examples.inputs[rows], examples.keys[rows])
-
-
-def _check_probes(manifest: dict[str, Any], probes: Tensor, directory: Path) -> None:
-    before = torch.tensor(manifest["probes"])
-    # Other threads or another machine move the last bits of a float32; an edited forward moves more.
-    tolerance = 1e-4 * float(before.abs().max()) + 1e-6
-    moved = float((before - probes).abs().max())
-    if moved > tolerance:
-        raise DataError(
-            f"the teacher answers its {len(probes)} probe examples otherwise than when {directory} was made: "
-            f"a logit moved by {moved:.3g}",
-            expected=f"the same answers up to {tolerance:.1g}, since its weights and settings are the same",
-            do=f"undo the change in the teacher's code, or delete {directory} to ask it anew",
+    def _add(self) -> None:
+        """Ask about the examples that no sealed shard holds, shard by shard, and seal the store with them."""
+        _, shards = self._sealed_shards()
+        self._check_same(shards)
+        missing_M = self.rows_G[self._missing(shards)]
+        done, began = 0, len(shards)
+        for rows in missing_M.split(SHARD_SIZE):
+            path = self.directory / _name(len(shards))
+            shard = self._left_behind(path, rows)
+            if shard is None:
+                shard = self._asked(rows)
+                write_tensors(path, shard)
+            shards.append(shard)
+            done += len(rows)
+            self.watch(Progress("labels", done, len(missing_M)))
+            self.stop.raise_if_asked("run the same command again with --resume: finished shards are kept")
+        self._check_pure(shards[began:])
+        names = [_name(number) for number in range(len(shards))]
+        for path in self.directory.glob("shard-*"):
+            if path.name not in names:
+                path.unlink()
+        errors = torch.cat([shard["errors"] for shard in shards])
+        seal(
+            self.directory,
+            names,
+            fingerprint=self.facts,
+            encoding=self.encoding,
+            examples=len(self.examples),
+            distinct=len(errors),
+            largest_error=float(errors.max()),
+            mean_error=float(errors.mean(dtype=torch.float64)),
         )
 
+    def _asked(self, rows: Tensor) -> Shard:
+        parts = [self._asked_batch(some) for some in rows.split(BATCH_SIZE)]
+        shard = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        return {**shard, "sha256": self._checksum(shard)}
 
-def _check_pure(teacher: Teacher, facts: dict[str, Any]) -> None:
-    if teacher.identity() != facts["teacher"]:
-        raise DataError(
-            "the teacher's parameters or buffers changed while it was asked",
-            expected="a teacher that answers without learning",
-            do="remove from its forward whatever writes to its own tensors",
-        )
+    def _asked_batch(self, rows: Tensor) -> Shard:
+        keys = self.examples.keys[rows]
+        logits_BC = ask(self.teacher, self.examples.inputs[rows], keys)
+        dtype = _DTYPES[self.encoding]
+        if dtype == torch.float16 and not bears_half(logits_BC):
+            raise _NotFaithful
+        stored = encode(logits_BC, dtype)
+        return {"keys": keys, "logits": stored, "errors": (decode(stored) - logits_BC).abs().amax(dim=1)}
+
+    def _left_behind(self, path: Path, rows: Tensor) -> Shard | None:
+        """The shard of a labelling that was cut short, if it is whole, of these examples, and still true."""
+        if not path.exists():
+            return None
+        try:
+            shard = read_tensors(path)
+            checksum = shard.pop("sha256")
+            whole = torch.equal(checksum, self._checksum(shard))
+            whole = whole and torch.equal(shard["keys"], self.examples.keys[rows])
+        except (DataError, KeyError):
+            return None
+        return {**shard, "sha256": checksum} if whole and self._moved([shard]) <= 0 else None
+
+    def _checksum(self, shard: Shard) -> Tensor:
+        """It travels inside the shard, so that this can be trusted before a manifest names it."""
+        words = digest({"fingerprint": self.facts, "tensors": digest_tensors(shard)})
+        return torch.frombuffer(bytearray.fromhex(words), dtype=torch.uint8)
+
+    # --- is it still the same teacher? ---
+
+    def _moved(self, shards: list[Shard]) -> float:
+        """By how much the teacher's answers to a few examples of each shard differ from it, beyond the tolerance."""
+        each = math.ceil(PROBES / max(1, len(shards)))
+        beyond = [-math.inf]
+        for shard in shards:
+            place_K = _places(shard["keys"], self.keys_G)
+            held = (place_K >= 0).nonzero()[:each, 0]
+            if not len(held):
+                continue
+            rows = self.rows_G[place_K[held]]
+            again = ask(self.teacher, self.examples.inputs[rows], self.examples.keys[rows])
+            before = decode(shard["logits"][held])
+            if before.shape != again.shape:
+                return math.inf
+            # Other threads, another batch or machine move the last bits; what the encoding drops is nothing either.
+            tolerance = HALF_ERROR * float(before.abs().max()) + 1e-6
+            beyond.append(float((again - before).abs().max()) - tolerance)
+        return max(beyond)
+
+    def _check_same(self, shards: list[Shard]) -> None:
+        moved = self._moved(shards)
+        if moved > 0:
+            raise DataError(
+                f"the teacher answers otherwise than when {self.directory} was made: a logit moved by {moved:.3g} "
+                "beyond the tolerance",
+                expected="the same answers to the same examples, since its weights and settings are the same",
+                do=f"undo the change in the teacher's code, or delete {self.directory} to ask it anew",
+            )
+
+    def _check_pure(self, shards: list[Shard]) -> None:
+        if self.teacher.identity() != self.facts["teacher"]:
+            raise DataError(
+                "the teacher's parameters or buffers changed while it was asked",
+                expected="a teacher that answers without learning",
+                do="remove from its forward whatever writes to its own tensors",
+            )
+        moved = self._moved(shards)
+        if moved > 0:
+            raise DataError(
+                f"the teacher, asked twice, gave two answers: a logit moved by {moved:.3g} beyond the tolerance",
+                expected="one answer to one example",
+                do="switch off what is random in it (dropout), or what it remembers",
+            )
 
 
 def read_answers(directory: Path) -> tuple[Tensor, Tensor, tuple[str, ...]]:
@@ -220,7 +249,21 @@ def read_answers(directory: Path) -> tuple[Tensor, Tensor, tuple[str, ...]]:
     Raises:
         DataError: it is not sealed, or damaged.
     """
-    manifest = verify(directory)
-    shards = [read_tensors(path) for path in _shards(directory)]
+    manifest, shards = _read_sealed(directory)
     logits_GC = torch.cat([decode(shard["logits"]) for shard in shards])
     return torch.cat([shard["keys"] for shard in shards]), logits_GC, tuple(manifest["fingerprint"]["classes"])
+
+
+def _read_sealed(directory: Path) -> tuple[dict[str, Any], list[Shard]]:
+    manifest = verify(directory)
+    return manifest, [read_tensors(directory / name) for name in sorted(manifest["files"])]
+
+
+def _name(number: int) -> str:
+    return f"shard-{number:05d}.safetensors"
+
+
+def _places(keys: Tensor, among: Tensor) -> Tensor:
+    """For each key its row in `among`, -1 where it is not there."""
+    row_of = {key.tobytes(): row for row, key in enumerate(among.numpy())}
+    return torch.tensor([row_of.get(key.tobytes(), -1) for key in keys.numpy()])

@@ -105,13 +105,11 @@ def lesson_of(arm: ArmName, distill: Distill, examples: Examples, signals: Signa
     loss = tuple(term for term in distill.loss() if len(labelled) or term.objective.traits.needs != "labels")
     if arm in ("scratch", "label-smoothing"):
         if not len(labelled):
-            raise RecipeError(
-                f"the arm {arm} has no labelled examples to learn from",
-                expected="labels, or arms that hear the teacher",
-                do="label some examples, or set proof.arms: [distilled]",
-            )
+            raise _unlabelled(arm)
         objective: Objective = CrossEntropy(smoothing=SMOOTHING if arm == "label-smoothing" else 0.0)
         return Lesson(examples.select(labelled), None, (Term("student_loss", 1.0, objective),), preprocess)
+    if not loss:
+        raise _unlabelled(arm)
     if arm == "hard-teacher":
         loss = tuple(_without_doubts(term) for term in loss)
     if arm == "shuffled-teacher":
@@ -123,6 +121,14 @@ def lesson_of(arm: ArmName, distill: Distill, examples: Examples, signals: Signa
             )
         signals = signals.shuffled(derive_seed("shuffled-teacher"))
     return Lesson(examples, signals, loss, preprocess)
+
+
+def _unlabelled(arm: ArmName) -> RecipeError:
+    return RecipeError(
+        f"the arm {arm} has no labelled examples to learn from",
+        expected="labels, or arms and weights that hear the teacher",
+        do="label some examples, or set proof.arms: [distilled] and distill.alpha below 1",
+    )
 
 
 def _without_doubts(term: Term) -> Term:

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from limbeck.errors import DataError
+from limbeck.errors import DataError, RecipeError
 from limbeck.files import commit_directory, read_tensors, verify
 
 KEPT = 2
@@ -25,11 +25,13 @@ class Checkpoints:
     def __init__(self, directory: Path, conditions: dict[str, str | int]) -> None:
         """Args: where they lie, and the conditions under which the bits of a result are promised."""
         self.directory, self.conditions = directory, conditions
+        self._passed_over: set[Path] = set()
 
     def save(self, step: int, student: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        """Commit the state after `step` steps, then let all but the newest go."""
+        """Commit the state after `step` steps, then let all but the newest valid ones go."""
+        place = self.directory / f"step-{step:08d}"
         commit_directory(
-            self.directory / f"step-{step:08d}",
+            place,
             {
                 "student.safetensors": student.state_dict(),
                 "optimizer.safetensors": optimizer_state(optimizer),
@@ -37,11 +39,19 @@ class Checkpoints:
             step=step,
             conditions=self.conditions,
         )
-        for old in self._newest_first()[KEPT:]:
+        # A place that was passed over must not count as one of those kept, or it would push a valid one out.
+        self._passed_over.discard(place)
+        valid = [other for other in self._newest_first() if other not in self._passed_over]
+        for old in (*self._passed_over, *valid[KEPT:]):
             shutil.rmtree(old, ignore_errors=True)
+        self._passed_over.clear()
 
     def restore(self, student: nn.Module, optimizer: torch.optim.Optimizer) -> int:
-        """Load the newest valid checkpoint into both; returns its step, 0 when there is none."""
+        """Load the newest valid checkpoint into both; returns its step, 0 when there is none.
+
+        Raises:
+            RecipeError: it is of another student.
+        """
         for place in self._newest_first():
             try:
                 manifest = verify(place)
@@ -49,6 +59,7 @@ class Checkpoints:
                 state = read_tensors(place / "optimizer.safetensors")
             except DataError as error:
                 _log.warning("checkpoint %s is not valid and is passed over: %s", place.name, error)
+                self._passed_over.add(place)
                 continue
             if manifest["conditions"] != self.conditions:
                 _log.warning(
@@ -56,7 +67,14 @@ class Checkpoints:
                     self.conditions,
                     manifest["conditions"],
                 )
-            student.load_state_dict(weights)
+            try:
+                student.load_state_dict(weights)
+            except RuntimeError as error:
+                raise RecipeError(
+                    f"the checkpoint {place} is of another student ({str(error).splitlines()[-1].strip()})",
+                    expected="the student that the run was begun with",
+                    do="give that student, or begin a new run",
+                ) from None
             restore_optimizer(optimizer, state)
             return int(manifest["step"])
         return 0
@@ -83,9 +101,9 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tenso
         parameter = parameters[int(position)]
         # safetensors hands tensors back contiguous, and the fused kernels walk raw memory: a moment laid out
         # otherwise than its channels_last weight would be scrambled without an error.
-        like_parameter = saved.shape == parameter.shape
-        room = torch.empty_like(parameter) if like_parameter else torch.empty_like(saved)
-        optimizer.state[parameter][name] = room.detach().copy_(saved)
+        model = parameter.detach() if saved.shape == parameter.shape else saved
+        room = torch.empty_like(model, dtype=saved.dtype, device=parameter.device)
+        optimizer.state[parameter][name] = room.copy_(saved)
 
 
 def _parameters(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:

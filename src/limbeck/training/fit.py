@@ -5,15 +5,19 @@ started again ends in the same bits.
 """
 
 import copy
+import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from limbeck.data import UNLABELLED, Examples, Preprocess, derive_seed
+from limbeck.errors import RecipeError
+from limbeck.files import digest_tensors
+from limbeck.progress import interruption
 from limbeck.teachers import Signals
 from limbeck.training.checkpoint import Checkpoints
 from limbeck.training.ledger import Ledger, Stopwatch
@@ -47,13 +51,24 @@ def fit(student: nn.Module, lesson: Lesson, settings: Fit, *, steps: int, seed: 
 
     Raises:
         Interrupted: a stop was asked for; the state is saved.
-        RecipeError: the loss is no longer finite.
+        RecipeError: the loss or a weight is no longer finite, or a rank would get no example of a micro-batch.
+        DataError: the ranks do not begin alike.
     """
-    world, stop = place.world, place.stop
+    _check_shares(settings, place.world)
+    with _own_randomness(place.device):
+        _walk(student, lesson, settings, steps=steps, seed=seed, place=place)
+    return student.eval()
+
+
+def _walk(student: nn.Module, lesson: Lesson, settings: Fit, *, steps: int, seed: int, place: Place) -> None:
+    """The loop of `fit`."""
+    world = place.world
     student.to(place.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = settings.optimizer.build(student.parameters())
     checkpoints = Checkpoints(place.directory / "checkpoints", _conditions(place))
     start = checkpoints.restore(student, optimizer)
+    if world.size > 1:
+        world.check_alike(start, digest_tensors(student.state_dict()))
     order = Order(len(lesson.examples), settings.batch_size, derive_seed(seed, "order"))
     counts = lesson.counts(settings.batch_size)
     ledger = Ledger(place, [term.name for term in lesson.terms], start, steps)
@@ -72,16 +87,16 @@ def fit(student: nn.Module, lesson: Lesson, settings: Fit, *, steps: int, seed: 
         )  # fmt: skip
         ledger.add(step + 1, values_K, rate)
         due = world.leads and time.monotonic() - saved >= settings.checkpoint_seconds
-        stopping, saving = world.agree(bool(stop), due)
-        if stopping or saving or step + 1 == steps:
+        signal, saving = world.agree(place.stop.signal or 0, due)
+        if signal or saving or step + 1 == steps:
             ledger.flush()
+            ledger.check_weights(student)
             if world.leads:
                 checkpoints.save(step + 1, student, optimizer)
             world.wait()
             saved = time.monotonic()
-        if stopping and step + 1 < steps:
-            stop.raise_if_asked("run the same command again with --resume")
-    return student.eval()
+        if signal and step + 1 < steps:
+            raise interruption(signal, "run the same command again with --resume")
 
 
 def gradient_norms(student: nn.Module, lesson: Lesson, settings: Fit, *, seed: int, place: Place) -> dict[str, float]:
@@ -93,8 +108,9 @@ def gradient_norms(student: nn.Module, lesson: Lesson, settings: Fit, *, seed: i
     norms = {}
     for term in lesson.terms:
         pupil = copy.deepcopy(student).to(place.device).train()
-        reseed(seed, 0, 0, place.device)
-        add_gradients(pupil, batch, [term], lesson.counts(settings.batch_size))
+        with _own_randomness(place.device):
+            reseed(seed, 0, 0, place.device)
+            add_gradients(pupil, batch, [term], lesson.counts(settings.batch_size))
         gradients = [p.grad for p in pupil.parameters() if p.grad is not None]
         norms[term.name] = float(nn.utils.get_total_norm(gradients))
     return norms
@@ -113,6 +129,7 @@ class Reader:
             place.world,
             seconds,
         )
+        self.signals = None if lesson.signals is None else lesson.signals.to(place.device)
         self.augment, self.accumulate = settings.augment, settings.accumulate
 
     def batches(self, rows: Tensor, epochs: Tensor) -> Iterator[Batch]:
@@ -132,7 +149,7 @@ class Reader:
                 if inputs.ndim == 4:
                     inputs = inputs.contiguous(memory_format=torch.channels_last)
             with Stopwatch(self.seconds, "teacher"):
-                signal = self.lesson.signals.fetch(part_rows, seen) if self.lesson.signals else None
+                signal = self.signals.fetch(part_rows, seen) if self.signals is not None else None
             yield Batch(inputs, self.labels[part_rows], signal)
 
 
@@ -142,6 +159,22 @@ def reseed(seed: int, step: int, rank: int, device: torch.device) -> None:
     torch.default_generator.manual_seed(value)  # torch.manual_seed visits every device: 80 us against 1
     if device.type == "cuda":
         torch.cuda.manual_seed(value)
+
+
+def _own_randomness(device: torch.device) -> AbstractContextManager[None]:
+    """The caller's generators are left as they were."""
+    return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
+
+
+def _check_shares(settings: Fit, world: World) -> None:
+    parts = settings.accumulate * world.size
+    if settings.batch_size < parts:
+        raise RecipeError(
+            f"fit.batch_size {settings.batch_size} came with {settings.accumulate} micro-batches on each of "
+            f"{world.size} ranks",
+            expected=f"a batch of at least {parts} examples",
+            do="raise fit.batch_size, or start fewer processes",
+        )
 
 
 def _conditions(place: Place) -> dict[str, str | int]:
@@ -160,6 +193,8 @@ def configured(settings: Fit) -> Iterator[None]:
     assert settings.threads != "auto", "a resolved recipe has a number"
     threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     torch.set_num_threads(settings.threads)
+    if settings.deterministic:  # cuBLAS asks for it, and reads it when a GPU is first used
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(settings.deterministic)
     try:
         yield

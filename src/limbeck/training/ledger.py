@@ -1,9 +1,11 @@
 """The books of a fit: values and times of its steps, `metrics.jsonl`, signs of life."""
 
 import json
+import math
 import time
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from limbeck.errors import RecipeError
 from limbeck.files import append_line, cut_lines
@@ -53,12 +55,8 @@ class Ledger:
             return
         assert isinstance(self.values_K, Tensor)
         means = dict(zip(self.names, (self.values_K / (self.step - self.flushed)).tolist(), strict=True))
-        if not all(abs(mean) < float("inf") for mean in means.values()):
-            raise RecipeError(
-                f"training diverged between steps {self.flushed + 1} and {self.step}: {means}",
-                expected="finite losses",
-                do="lower fit.optimizer.lr or set fit.clip: 1.0",
-            )
+        if not all(math.isfinite(mean) for mean in means.values()):
+            raise self._divergence(f"the losses are {means}")
         wall = time.perf_counter() - self.began
         seconds = {**self.seconds, "student": wall - sum(self.seconds.values())}
         if self.place.world.leads:
@@ -69,6 +67,23 @@ class Ledger:
             self.place.watch(Progress(stage, self.step, self.steps, facts))
         self.flushed = self.step
         self._begin()
+
+    def check_weights(self, student: nn.Module) -> None:
+        """Whether the last update left finite weights, which the losses, taken before it, do not tell.
+
+        Raises:
+            RecipeError: it did not.
+        """
+        for name, value in student.state_dict().items():
+            if value.is_floating_point() and not torch.isfinite(value).all():
+                raise self._divergence(f"{name} is no longer finite")
+
+    def _divergence(self, what: str) -> RecipeError:
+        return RecipeError(
+            f"training diverged by step {self.step}: {what}",
+            expected="finite losses and weights",
+            do="lower fit.optimizer.lr or set fit.clip: 1.0",
+        )
 
 
 class Stopwatch:

@@ -20,12 +20,15 @@ class Order:
 
     def at(self, step: int) -> tuple[Tensor, Tensor]:
         """Rows [B] of a step and the epoch [B] in which each is seen, which is its view number."""
-        positions = torch.arange(step * self.batch_size, (step + 1) * self.batch_size)
-        epochs = positions // self.examples
-        first, last = int(epochs[0]), int(epochs[-1])
-        self._permutations = {e: self._permutation(e) for e in range(first, last + 1)}
-        rows = torch.cat([self._permutations[e] for e in range(first, last + 1)])
-        return rows[positions - first * self.examples], epochs
+        begin, end = step * self.batch_size, (step + 1) * self.batch_size
+        epochs = torch.arange(begin, end) // self.examples
+        met = range(int(epochs[0]), int(epochs[-1]) + 1)
+        self._permutations = {epoch: self._permutation(epoch) for epoch in met}
+        parts = [
+            permutation[max(begin - epoch * self.examples, 0) : end - epoch * self.examples]
+            for epoch, permutation in self._permutations.items()
+        ]
+        return torch.cat(parts), epochs
 
     def _permutation(self, epoch: int) -> Tensor:
         if epoch in self._permutations:

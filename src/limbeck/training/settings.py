@@ -23,6 +23,8 @@ class AdamW:
 
     def __post_init__(self) -> None:
         _check_rate(self.lr, self.weight_decay)
+        if not all(0.0 <= beta < 1.0 for beta in self.betas):
+            raise ValueError(f"betas must be at least 0 and below 1, not {self.betas}")
 
     def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """The optimizer of these settings over the parameters."""
@@ -41,6 +43,10 @@ class SGD:
 
     def __post_init__(self) -> None:
         _check_rate(self.lr, self.weight_decay)
+        if not 0.0 <= self.momentum < 1.0:
+            raise ValueError(f"momentum must be at least 0 and below 1, not {self.momentum}")
+        if self.nesterov and self.momentum == 0.0:
+            raise ValueError("nesterov looks ahead along the momentum, which is 0: give momentum above 0")
 
     def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """The optimizer of these settings over the parameters."""
@@ -98,7 +104,7 @@ class Cosine:
 class OneCycle:
     """Up from 1/25 to 1 over the `warmup` share, then down to 1/250,000, both as half cosines.
 
-    Smith and Topin 2018, arXiv 1708.07120, with the shape and divisors of fastai and PyTorch; momentum stays.
+    Smith and Topin 2018, arXiv 1708.07120, with the shape and divisors of PyTorch; momentum stays.
     """
 
     name: Literal["one-cycle"] = "one-cycle"
@@ -109,10 +115,10 @@ class OneCycle:
 
     def factor(self, step: int, steps: int) -> float:
         """What the learning rate is multiplied by at `step` (from 0) of `steps`."""
-        warm_steps = self.warmup * steps
-        if step < warm_steps:
-            return _half_cosine(step / warm_steps, 1 / 25, 1.0)
-        return _half_cosine((step - warm_steps) / (steps - warm_steps), 1.0, 1 / 250_000)
+        peak = self.warmup * steps - 1
+        if step < peak:
+            return _half_cosine(step / peak, 1 / 25, 1.0)
+        return _half_cosine((step - peak) / (steps - 1 - peak), 1.0, 1 / 250_000)
 
 
 def _check_warmup(warmup: float) -> None:

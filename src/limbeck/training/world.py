@@ -12,6 +12,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from limbeck.errors import DataError
+
 
 @dataclass(frozen=True)
 class World:
@@ -46,13 +48,28 @@ class World:
             dist.broadcast(buffer, src=0)
         return values_K
 
-    def agree(self, *flags: bool) -> tuple[bool, ...]:
-        """For each flag, whether any rank raised it; the same answer everywhere."""
+    def agree(self, *numbers: int) -> tuple[int, ...]:
+        """The largest that any rank gave of each number; the same answer everywhere."""
         if self.size == 1:
-            return flags
-        answers = torch.tensor(flags, dtype=torch.uint8)
+            return numbers
+        answers = torch.tensor(numbers)
         dist.all_reduce(answers, op=dist.ReduceOp.MAX)
-        return tuple(bool(answer) for answer in answers.tolist())
+        return tuple(answers.tolist())
+
+    def check_alike(self, start: int, weights: str) -> None:
+        """Whether all ranks begin at one step, with weights of one sha256.
+
+        Raises:
+            DataError: they do not: they would wait for each other for ever, or train different students.
+        """
+        mine = (start, int(weights[:12], 16))
+        largest = self.agree(*mine, *(-number for number in mine))
+        if largest != (*mine, *(-number for number in mine)):
+            raise DataError(
+                f"rank {self.rank} begins at step {start} with weights {weights[:12]}, another rank otherwise",
+                expected="one checkpoint and one student for all ranks",
+                do="put out on a disk that all machines share, and let the student's factory use torch's randomness",
+            )
 
     def wait(self) -> None:
         """Return when every rank has come here."""
@@ -65,7 +82,11 @@ def join_world() -> World:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return World()
     if not dist.is_initialized():
-        backend = "nccl" if torch.cuda.is_available() else "gloo"
+        # Gradients on a GPU go by NCCL, numbers on the CPU by gloo; each process has a GPU of its own.
+        gpu = torch.cuda.is_available()
+        if gpu:
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+        backend = "cpu:gloo,cuda:nccl" if gpu else "gloo"
         # The others wait here while rank 0 asks the teacher; a dead rank is torchrun's to notice.
         dist.init_process_group(backend, timeout=timedelta(hours=24))
     return World(dist.get_rank(), dist.get_world_size())

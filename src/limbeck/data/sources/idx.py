@@ -113,27 +113,29 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
             raise _wrong_length(path, "the header", 4 * magic[3], str(len(header)))
         shape = struct.unpack(f">{magic[3]}I", header)
         declared = math.prod(shape)
-        values = _read_up_to(stream, declared + 1, path)
+        values = _read_up_to(stream, declared, path, beyond=1)
     if len(values) != declared:
         found = f"at least {len(values)}" if len(values) > declared else str(len(values))
         raise _wrong_length(path, f"an array of shape {shape}", declared, found)
     return np.frombuffer(values, np.uint8).reshape(shape)
 
 
-def _read_up_to(stream: BinaryIO | gzip.GzipFile, count: int, path: Path) -> bytearray:
-    """Up to `count` bytes: fewer at the end of the file, sound or torn."""
+def _read_up_to(stream: BinaryIO | gzip.GzipFile, count: int, path: Path, *, beyond: int = 0) -> bytearray:
+    """`count` bytes, and up to `beyond` more if they are there; fewer at the end of the file.
+
+    Raises:
+        DataError: a gzip file that is torn or damaged, were it only in its checksum.
+    """
     found = bytearray()
     try:
         # `read1` hands over what a torn gzip stream still gave, where `read` would lose it with the error.
-        while len(found) < count and (chunk := stream.read1(min(_CHUNK, count - len(found)))):  # type: ignore[union-attr]
+        while chunk := stream.read1(min(_CHUNK, count + beyond - len(found))):  # type: ignore[union-attr]
             found += chunk
-    except EOFError:
-        return found
-    except (gzip.BadGzipFile, zlib.error) as error:
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(
-            f"{path} cannot be decompressed after {len(found)} bytes of {count}: {error}",
-            expected="a sound gzip file",
-            do="get the file again; this copy is damaged",
+            f"{path} cannot be decompressed after {len(found)} bytes: {error}",
+            expected=f"a sound gzip file with {count} bytes here",
+            do="get the file again; this copy is damaged or cut short",
         ) from error
     return found
 

@@ -72,10 +72,11 @@ class Npz:
 def _read(path: Path) -> dict[str, NDArray[Any]]:
     """All arrays of the file; pickled objects are refused, since reading them would run their code."""
     try:
-        archive = np.load(path, allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise ValueError("it holds one array, not an archive of named arrays")
-        with archive:
+        # Opened here, since numpy leaves a damaged file open.
+        with path.open("rb") as file:
+            archive = np.load(file, allow_pickle=False)
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise ValueError("it holds one array, not an archive of named arrays")
             return dict(archive)
     except (ValueError, OSError, EOFError, KeyError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(
