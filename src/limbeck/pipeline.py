@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from limbeck.data import (
     UNLABELLED,
@@ -27,12 +27,12 @@ from limbeck.data import (
     overlap,
 )
 from limbeck.errors import DataError, RecipeError
-from limbeck.files import describe, digest_tensors, read_json, read_tensors, verify, write_tensors
-from limbeck.measurement import Verdict, compare, correct, evaluate, gap_share, mcnemar
+from limbeck.files import digest_tensors, write_tensors
 from limbeck.models import bytes_of, check_output, initialise, parameters
 from limbeck.objectives import CrossEntropy
 from limbeck.progress import Watch, unwatched
-from limbeck.recipe import GivenData, GivenModel, GivenTeacher, Recipe, SavedTeacher, TrainedTeacher, tree_of
+from limbeck.proof import PREDICTIONS, judge
+from limbeck.recipe import GivenData, GivenModel, GivenTeacher, Recipe, SavedTeacher, TrainedTeacher
 from limbeck.record import RECORD, read_record, write_record
 from limbeck.rundir import Run, open_run
 from limbeck.teachers import (
@@ -59,8 +59,6 @@ from limbeck.training import (
     join_world,
     lesson_of,
 )
-
-PREDICTIONS = "predictions.safetensors"
 
 _log = logging.getLogger(__name__)
 
@@ -141,7 +139,7 @@ def run(recipe: Recipe, materials: Materials, options: Options) -> dict[str, Any
                 train_arm(opened, arm, seed, data, signals, materials)
             _check_same_start(opened, seed)
         if world.leads and not _finished(opened.directory):
-            judge(opened, data, teacher, store, found)
+            judge(opened, data.measured, teacher, store, data=data.facts, preflight=found)
         world.wait()
         return read_record(opened.directory)
 
@@ -361,102 +359,3 @@ def _finished(directory: Path) -> bool:
         return False
     read_record(directory)
     return True
-
-
-# --- the record ------------------------------------------------------------------------------------------------------
-
-
-def judge(opened: Run, data: Prepared, teacher: Teacher, store: LabelStore, found: dict[str, Any]) -> None:
-    """Measure every student, compare the arms, and write the record of the run."""
-    recipe, labels = opened.recipe, data.measured.labels
-    known = labels != UNLABELLED
-    teacher_logits = ask_all(teacher, data.measured) if teacher.knows(data.measured) else None
-    rights: dict[str, Tensor] = {}
-    arms: dict[str, list[dict[str, Any]]] = {}
-    for arm in recipe.proof.arms:
-        rows, records = [], []
-        for seed in recipe.proof.seeds:
-            directory = opened.directory / "arms" / arm / f"seed-{seed}"
-            verify(directory / "student")
-            logits = read_tensors(directory / PREDICTIONS)["logits"]
-            metrics = asdict(evaluate(logits, labels, teacher_logits))
-            records.append({**read_record(directory), **metrics})
-            rows.append(correct(logits, labels)[known])
-        rights[arm], arms[arm] = torch.stack(rows), records
-    verdicts = _verdicts(rights, recipe.proof.seeds)
-    record = {
-        "verdict": verdicts[0].as_dict(),
-        "verdicts": [verdict.as_dict() | {"sentence": str(verdict)} for verdict in verdicts],
-        "recipe": tree_of(recipe),
-        "environment": read_json(opened.directory / "environment.json"),
-        "data": data.facts,
-        "teacher": {**found, **_teacher_facts(teacher, teacher_logits, labels)},
-        "labels": _store_facts(store, opened.directory),
-        "gap_share": _gap_share(teacher_logits, labels, rights),
-        "mcnemar": _mcnemar(rights, recipe.proof.seeds),
-        "arms": arms,
-        "files": {
-            str(path.relative_to(opened.directory)): describe(path)
-            for path in sorted(opened.directory.glob("arms/*/seed-*/student/*"))
-        },
-    }
-    write_record(opened.directory, record)
-
-
-def _verdicts(rights: dict[str, Tensor], seeds: tuple[int, ...]) -> list[Verdict]:
-    """The distilled arm by scratch first, by every control, then every control by scratch."""
-    pairs = [("distilled", other) for other in ("scratch", *rights) if other != "distilled"]
-    pairs += [(arm, "scratch") for arm in rights if arm not in ("distilled", "scratch")]
-    pairs = [pair for pair in dict.fromkeys(pairs) if set(pair) <= set(rights)]
-    if not pairs:
-        arm = next(iter(rights))
-        reason = "no second arm to compare with; set proof.arms: [distilled, scratch]"
-        return [
-            Verdict(
-                word="NOT COMPARED",
-                arm=arm,
-                against="scratch",
-                difference=None,
-                interval=None,
-                seeds=seeds,
-                examples=rights[arm].shape[1],
-                reason=reason,
-            )
-        ]
-    return [compare(rights[a], rights[b], arm=a, against=b, seeds=seeds) for a, b in pairs]
-
-
-def _teacher_facts(teacher: Teacher, logits: Tensor | None, labels: Tensor) -> dict[str, Any]:
-    """The teacher on the measured examples; nothing where it cannot answer them."""
-    size = parameters(teacher.module) if isinstance(teacher, ModuleTeacher) else None
-    metrics = asdict(evaluate(logits, labels, None)) if logits is not None else {"accuracy": None}
-    return {"identity": teacher.identity(), "parameters": size, **metrics}
-
-
-def _store_facts(store: LabelStore, directory: Path) -> dict[str, Any]:
-    kept = ("encoding", "examples", "distinct", "largest_error", "mean_error")
-    return {
-        "directory": str(store.directory.relative_to(directory)),
-        **{key: store.manifest[key] for key in kept},
-        "bytes": sum(file["bytes"] for file in store.manifest["files"].values()),
-    }
-
-
-def _gap_share(teacher_logits: Tensor | None, labels: Tensor, rights: dict[str, Tensor]) -> dict[str, float | None]:
-    if teacher_logits is None or "scratch" not in rights:
-        return {}
-    teacher_right = correct(teacher_logits, labels)[labels != UNLABELLED]
-    return {
-        arm: gap_share(teacher_right, right, rights["scratch"]) for arm, right in rights.items() if arm != "scratch"
-    }
-
-
-def _mcnemar(rights: dict[str, Tensor], seeds: tuple[int, ...]) -> dict[str, dict[str, float]]:
-    """P values of each arm against scratch, seed by seed; they describe, the verdict does not rest on them."""
-    if "scratch" not in rights:
-        return {}
-    return {
-        arm: {str(seed): mcnemar(right[i], rights["scratch"][i]) for i, seed in enumerate(seeds)}
-        for arm, right in rights.items()
-        if arm != "scratch"
-    }

@@ -8,18 +8,16 @@ never program. Two conveniences of the file form are undone on reading: the fiel
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
 from pydantic import Field
 
-from limbeck.data import Digits, Idx, Images, Npz, Preprocess
+from limbeck.data import SOURCES, Preprocess, Source
 from limbeck.errors import RecipeError
-from limbeck.models import ConvNet, Mlp, ResNet
+from limbeck.models import MODELS, ModelSpec
 from limbeck.objectives import CATALOGUE
 from limbeck.recipe_text import ALIASES, build, read_yaml
 from limbeck.training import ArmName, Distill, Fit
-
-AnyModel = Annotated[Mlp | ConvNet | ResNet, Field(discriminator="name")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +35,16 @@ class GivenModel:
     what: str
 
 
-AnySource = Annotated[Digits | Idx | Npz | Images | GivenData, Field(discriminator="source")]
-StudentModel = Annotated[Mlp | ConvNet | ResNet | GivenModel, Field(discriminator="name")]
+if TYPE_CHECKING:
+    AnySource = Source | GivenData
+    AnyModel = ModelSpec
+    StudentModel = ModelSpec | GivenModel
+else:
+    # The unions that pydantic chooses from by name are the catalogues themselves.
+    _MODELS = tuple(dict.fromkeys(MODELS.values()))
+    AnySource = Annotated[Union[*SOURCES.values(), GivenData], Field(discriminator="source")]
+    AnyModel = Annotated[Union[_MODELS], Field(discriminator="name")]  # noqa: UP007
+    StudentModel = Annotated[Union[*_MODELS, GivenModel], Field(discriminator="name")]
 
 
 @dataclass(frozen=True, kw_only=True)

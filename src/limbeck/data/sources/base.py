@@ -48,6 +48,11 @@ class Source(Protocol):
     Its first field is `source: Literal[...]`, its name in a recipe and in `SOURCES`.
     """
 
+    @property
+    def source(self) -> str:
+        """Its name."""
+        ...
+
     def load(self) -> Splits:
         """The data in memory.
 

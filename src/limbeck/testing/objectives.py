@@ -1,29 +1,21 @@
-"""The contract suite: what an objective and a training step promise, as functions that can fail.
+"""What an objective promises, each where its traits say so.
 
-For a plug-in's own tests too:
-
-    check_objective(MyObjective(beta=0.3), definition=my_formula_in_numpy)
-
-runs every promise that the objective's declared traits imply. Most promises are relative (this equals that)
-and let a constant factor through; the definition is absolute. A step is held to both by `check_step`. Nothing
-here needs pytest: under it, parametrise over `PROMISES` and a failure names its promise.
-
-Dimension key: N examples, C classes, D inputs, K terms.
+Dimension key: N examples, C classes.
 """
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any, Generic, Protocol, TypeVar
+from dataclasses import fields, is_dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from limbeck.objectives import UNLABELLED, CrossEntropy, Objective, SoftTargets, Traits
+from limbeck.objectives import UNLABELLED, Objective, Traits
 from limbeck.signal import Signal
-from limbeck.training.step import Batch, Counts, Term
+from limbeck.testing.promise import Promise, broken_by, expect, expect_close, expect_finite, expect_same, raise_broken
 
 SHAPES = ((7, 5), (33, 10), (1, 2))
 """Ragged [N, C], so that no size stands in for another."""
@@ -35,49 +27,12 @@ It is worth what it does not share: write it in NumPy probabilities, not with th
 """
 
 
-class AddGradients(Protocol):
-    """The signature of `limbeck.training.step.add_gradients`."""
-
-    def __call__(
-        self, student: nn.Module, batch: Batch, terms: Sequence[Term], counts: Counts, *, bf16: bool = False
-    ) -> Tensor: ...
-
-
-Subject = TypeVar("Subject")
-
-
-@dataclass(frozen=True)
-class Promise(Generic[Subject]):
-    """One promise: a check that raises where it is broken, and to whom it applies."""
-
-    check: Callable[[Subject], None]
-    applies: Callable[[Subject], bool] = lambda subject: True
-
-    @property
-    def name(self) -> str:
-        """The name of the check."""
-        return self.check.__name__
-
-    def __call__(self, subject: Subject) -> None:
-        """Check it, if it applies.
-
-        Raises:
-            AssertionError: the promise, what was expected and what came.
-        """
-        if not self.applies(subject):
-            return
-        try:
-            self.check(subject)
-        except Exception as error:
-            raise AssertionError(f"{subject} breaks its promise {self.name!r}: {error}") from error
-
-
 def broken_promises(objective: Objective, definition: Definition | None = None) -> dict[str, str]:
     """Name of each promise an objective breaks -> what was expected and what came; empty for a sound one."""
     promises = [*PROMISES]
     if definition is not None:
         promises.append(Promise(matches(definition)))
-    return _broken(promises, objective)
+    return broken_by(promises, objective)
 
 
 def check_objective(objective: Objective, definition: Definition | None = None) -> None:
@@ -86,7 +41,7 @@ def check_objective(objective: Objective, definition: Definition | None = None) 
     Raises:
         AssertionError: all broken promises by name, each with what was expected and what came.
     """
-    _report(broken_promises(objective, definition))
+    raise_broken(broken_promises(objective, definition))
 
 
 def check_definition(objective: Objective, definition: Definition) -> None:
@@ -98,30 +53,13 @@ def check_definition(objective: Objective, definition: Definition) -> None:
     Promise(matches(definition))(objective)
 
 
-def broken_step_promises(add_gradients: AddGradients) -> dict[str, str]:
-    """Name of each promise a step breaks -> what was expected and what came; empty for a sound one."""
-    return _broken(STEP_PROMISES, add_gradients)
-
-
-def check_step(add_gradients: AddGradients) -> None:
-    """Check that micro-batches add up, and that the step is the gradient of the mean, absolutely.
-
-    Raises:
-        AssertionError: all broken promises by name, each with what was expected and what came.
-    """
-    _report(broken_step_promises(add_gradients))
-
-
-# ---------------------------------------------------------------------------------- promises of an objective
-
-
 def one_value_per_example(objective: Objective) -> None:
     """It returns [N], also for one example and for none, and does not divide by the batch."""
     for count, classes in (*SHAPES, (0, 5)):
         student, teacher, labels = _inputs(count, classes)
         values, gradient = _run(objective, student, teacher, labels)
-        _expect(values.shape == (count,), f"shape [{count}], one value per example", list(values.shape))
-        _expect_finite(values, gradient)
+        expect(values.shape == (count,), f"shape [{count}], one value per example", list(values.shape))
+        expect_finite(values, gradient)
 
 
 def is_in_float32_at_least(objective: Objective) -> None:
@@ -130,7 +68,7 @@ def is_in_float32_at_least(objective: Objective) -> None:
     for given in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
         values, _ = _run(objective, student.to(given), teacher.to(given), labels)
         wanted = torch.float64 if given == torch.float64 else torch.float32
-        _expect(values.dtype == wanted, f"{wanted} values from {given} logits", values.dtype)
+        expect(values.dtype == wanted, f"{wanted} values from {given} logits", values.dtype)
 
 
 def is_zero_at_the_teacher(objective: Objective) -> None:
@@ -138,8 +76,8 @@ def is_zero_at_the_teacher(objective: Objective) -> None:
     for shape in SHAPES:
         _, teacher, labels = _inputs(*shape)
         values, gradient = _run(objective, teacher, teacher, labels)
-        _expect_close(values, torch.zeros_like(values), "value where student = teacher", floor=1e-9)
-        _expect_close(gradient, torch.zeros_like(gradient), "gradient where student = teacher", floor=1e-9)
+        expect_close(values, torch.zeros_like(values), "value where student = teacher", floor=1e-9)
+        expect_close(gradient, torch.zeros_like(gradient), "gradient where student = teacher", floor=1e-9)
 
 
 def is_never_negative(objective: Objective) -> None:
@@ -147,7 +85,7 @@ def is_never_negative(objective: Objective) -> None:
     for count, classes in SHAPES:
         for scale in (0.1, 3.0, 30.0):
             values, _ = _run(objective, *_inputs(count, classes, scale))
-            _expect(bool((values >= -1e-9).all()), "no value below 0", float(values.min()))
+            expect(bool((values >= -1e-9).all()), "no value below 0", float(values.min()))
 
 
 def ignores_a_shift_of_logits(objective: Objective) -> None:
@@ -156,10 +94,10 @@ def ignores_a_shift_of_logits(objective: Objective) -> None:
         student, teacher, labels = _inputs(count, classes)
         wanted = _run(objective, student, teacher, labels)
         shift = torch.linspace(-40.0, 70.0, count, dtype=torch.float64)[:, None]
-        _expect_same(_run(objective, student + shift, teacher, labels), wanted, "with a shifted student")
-        _expect_same(_run(objective, student, teacher + shift, labels), wanted, "with a shifted teacher")
+        expect_same(_run(objective, student + shift, teacher, labels), wanted, "with a shifted student")
+        expect_same(_run(objective, student, teacher + shift, labels), wanted, "with a shifted teacher")
         sums = wanted[1].sum(dim=-1)
-        _expect_close(sums, torch.zeros_like(sums), "sum of the gradient over classes", floor=1e-9)
+        expect_close(sums, torch.zeros_like(sums), "sum of the gradient over classes", floor=1e-9)
 
 
 def has_the_gradient_of_its_value(objective: Objective) -> None:
@@ -179,7 +117,7 @@ def takes_the_teacher_as_constant(objective: Objective) -> None:
     teacher.requires_grad_()
     _run(objective, student, teacher, labels)
     reached = teacher.grad is not None and bool(teacher.grad.any())
-    _expect(not reached, "no gradient at the teacher's logits", teacher.grad)
+    expect(not reached, "no gradient at the teacher's logits", teacher.grad)
 
 
 def has_one_gradient_size_at_all_temperatures(objective: Objective) -> None:
@@ -189,7 +127,7 @@ def has_one_gradient_size_at_all_temperatures(objective: Objective) -> None:
     cool: Any = replace(objective, temperature=20.0)
     hot: Any = replace(objective, temperature=40.0)
     norms = [float(_run(softened, student, teacher, labels)[1].norm()) for softened in (cool, hot)]
-    _expect(abs(norms[0] / norms[1] - 1) < 0.1, "gradient norms at T = 20 and 40 within 10 %", norms)
+    expect(abs(norms[0] / norms[1] - 1) < 0.1, "gradient norms at T = 20 and 40 within 10 %", norms)
 
 
 def bears_extreme_logits(objective: Objective) -> None:
@@ -201,10 +139,10 @@ def bears_extreme_logits(objective: Objective) -> None:
         teacher[4:] = student[4:].flip(0)
         student, teacher = student.float(), teacher.float()
         values, gradient = _run(objective, student, teacher, labels)
-        _expect_finite(values, gradient)
+        expect_finite(values, gradient)
         wanted = _run(objective, student.double(), teacher.double(), labels)
-        _expect_close(values.double(), wanted[0], f"values at +-{extreme:g}", relative=1e-5, floor=1e-4)
-        _expect_close(gradient.double(), wanted[1], f"gradient at +-{extreme:g}", relative=1e-3, floor=1e-5)
+        expect_close(values.double(), wanted[0], f"values at +-{extreme:g}", relative=1e-5, floor=1e-4)
+        expect_close(gradient.double(), wanted[1], f"gradient at +-{extreme:g}", relative=1e-3, floor=1e-5)
 
 
 def keeps_its_digits_in_half_precision(objective: Objective) -> None:
@@ -221,7 +159,7 @@ def keeps_its_digits_in_half_precision(objective: Objective) -> None:
         rounding, own = (true.bfloat16().double() - true).abs(), (float32.double() - true).abs()
         allowed = float(2 * rounding.max() + 2 * own.max() + 1e-7)
         error = float((ours.double() - true).abs().max())
-        _expect(error <= allowed, f"{what} from bfloat16 within {allowed:.3g} of the truth", error)
+        expect(error <= allowed, f"{what} from bfloat16 within {allowed:.3g} of the truth", error)
 
 
 def treats_each_example_alone(objective: Objective) -> None:
@@ -231,7 +169,7 @@ def treats_each_example_alone(objective: Objective) -> None:
     for sizes in ((11, 11, 11), (1, 30, 2), (1,) * 33):
         parts = [torch.split(x, list(sizes)) for x in (student, teacher, labels)]
         values, gradients = zip(*(_run(objective, *part) for part in zip(*parts, strict=True)), strict=True)
-        _expect_same((_cat(values), _cat(gradients)), wanted, f"in micro-batches of {sizes}")
+        expect_same((_cat(values), _cat(gradients)), wanted, f"in micro-batches of {sizes}")
 
 
 def permutes_with_examples(objective: Objective) -> None:
@@ -240,7 +178,7 @@ def permutes_with_examples(objective: Objective) -> None:
     values, gradient = _run(objective, student, teacher, labels)
     order = torch.arange(33) * 10 % 33
     got = _run(objective, student[order], teacher[order], labels[order])
-    _expect_same(got, (values[order], gradient[order]), "with the examples in another order")
+    expect_same(got, (values[order], gradient[order]), "with the examples in another order")
 
 
 def permutes_with_classes(objective: Objective) -> None:
@@ -250,7 +188,7 @@ def permutes_with_classes(objective: Objective) -> None:
     order = torch.arange(10) * 7 % 10
     moved = torch.where(labels == UNLABELLED, UNLABELLED, order.argsort()[labels.clamp(min=0)])
     got = _run(objective, student[:, order], teacher[:, order], moved)
-    _expect_same(got, (values, gradient[:, order]), "with the classes in another order")
+    expect_same(got, (values, gradient[:, order]), "with the classes in another order")
 
 
 def bears_absent_classes(objective: Objective) -> None:
@@ -260,7 +198,7 @@ def bears_absent_classes(objective: Objective) -> None:
         values, gradient = _run(objective, student, teacher, labels)
         absent, nothing = torch.full((count, 2), -math.inf, dtype=torch.float64), torch.zeros(count, 2)
         got = _run(objective, _cat((absent, student), 1), _cat((absent, teacher), 1), labels)
-        _expect_same(got, (values, _cat((nothing, gradient), 1)), "with two absent classes")
+        expect_same(got, (values, _cat((nothing, gradient), 1)), "with two absent classes")
 
 
 def is_nothing_without_labels(objective: Objective) -> None:
@@ -269,9 +207,9 @@ def is_nothing_without_labels(objective: Objective) -> None:
         for given in (labels, torch.full_like(labels, UNLABELLED)):
             values, gradient = _run(objective, student, teacher, given)
             unlabelled = given == UNLABELLED
-            _expect(not values[unlabelled].any(), "value 0 without a label", values[unlabelled])
-            _expect(not gradient[unlabelled].any(), "gradient 0 without a label", gradient[unlabelled])
-            _expect_finite(values, gradient)
+            expect(not values[unlabelled].any(), "value 0 without a label", values[unlabelled])
+            expect(not gradient[unlabelled].any(), "gradient 0 without a label", gradient[unlabelled])
+            expect_finite(values, gradient)
 
 
 def needs_no_labels(objective: Objective) -> None:
@@ -279,7 +217,7 @@ def needs_no_labels(objective: Objective) -> None:
     for student, teacher, labels in (_inputs(33, 10), _inputs(1, 2)):
         wanted = _run(objective, student, teacher, labels)
         for other in (labels.flip(0), torch.zeros_like(labels), torch.full_like(labels, UNLABELLED)):
-            _expect_same(_run(objective, student, teacher, other), wanted, "with other labels", exact=True)
+            expect_same(_run(objective, student, teacher, other), wanted, "with other labels", exact=True)
 
 
 def needs_no_teacher(objective: Objective) -> None:
@@ -287,7 +225,7 @@ def needs_no_teacher(objective: Objective) -> None:
     for student, teacher, labels in (_inputs(33, 10), _inputs(1, 2)):
         wanted = _run(objective, student, teacher, labels)
         for other in (-teacher, None):
-            _expect_same(_run(objective, student, other, labels), wanted, "with another teacher", exact=True)
+            expect_same(_run(objective, student, other, labels), wanted, "with another teacher", exact=True)
 
 
 def refuses_other_widths(objective: Objective) -> None:
@@ -343,128 +281,11 @@ def matches(definition: Definition) -> Callable[[Objective], None]:
                 values, gradient = _run(objective, student, teacher, labels)
                 s_NC, t_NC, y_N = student.numpy(), teacher.numpy(), labels.numpy()
                 wanted = torch.from_numpy(definition(s_NC, t_NC, y_N))
-                _expect_close(values, wanted, "values of the definition", relative=1e-9, floor=1e-12)
+                expect_close(values, wanted, "values of the definition", relative=1e-9, floor=1e-12)
                 differences = torch.from_numpy(_central_differences(definition, s_NC, t_NC, y_N))
-                _expect_close(gradient, differences, "gradient of the definition", relative=1e-5, floor=1e-6)
+                expect_close(gradient, differences, "gradient of the definition", relative=1e-5, floor=1e-6)
 
     return matches_the_definition
-
-
-# --------------------------------------------------------------------------------------- promises of a step
-
-
-def adds_up_over_micro_batches(add_gradients: AddGradients) -> None:
-    """1 x 8, 2 x 4, 8 x 1 and a ragged 1 + 5 + 2 end in one gradient, and in the same values of the terms."""
-    lesson = _Lesson()
-    wanted = lesson.step(add_gradients, (8,))
-    for sizes in ((4, 4), (1,) * 8, (1, 5, 2)):
-        _expect_all_close(lesson.step(add_gradients, sizes), wanted, f"in micro-batches of {sizes}")
-
-
-def is_the_gradient_of_the_mean(add_gradients: AddGradients) -> None:
-    """The gradient is that of weight x sum over the labelled / expected labelled + weight x mean over all."""
-    lesson = _Lesson()
-    _, *gradients = lesson.step(add_gradients, (8,))
-    _expect_all_close(gradients, lesson.gradients_by_hand(), "in one batch of 8")
-
-
-def returns_the_value_of_each_term(add_gradients: AddGradients) -> None:
-    """It returns the value of each term over the step, before its weight."""
-    lesson = _Lesson()
-    values_K, *_ = lesson.step(add_gradients, (8,))
-    _expect_close(values_K, lesson.values_by_hand(), "values of the terms", relative=1e-9, floor=1e-12)
-    _expect(not values_K.requires_grad, "values without a graph", "values that keep one")
-
-
-def gets_nothing_from_the_unlabelled(add_gradients: AddGradients) -> None:
-    """A step in which nothing is labelled has no value and no gradient from `student_loss`."""
-    lesson = _Lesson()
-    lesson.labels_N = torch.full_like(lesson.labels_N, UNLABELLED)
-    lesson.terms = lesson.terms[:1]
-    for got in lesson.step(add_gradients, (5, 3)):
-        _expect(not got.any(), "0 from student_loss where nothing is labelled", got)
-
-
-def leaves_the_teacher_alone(add_gradients: AddGradients) -> None:
-    """No gradient reaches the teacher's signal, even where it would take one."""
-    lesson = _Lesson()
-    lesson.teacher_NC.requires_grad_()
-    lesson.step(add_gradients, (4, 4))
-    gradient = lesson.teacher_NC.grad
-    _expect(gradient is None or not gradient.any(), "no gradient at the teacher's logits", gradient)
-
-
-STEP_PROMISES: tuple[Promise[AddGradients], ...] = (
-    Promise(adds_up_over_micro_batches),
-    Promise(is_the_gradient_of_the_mean),
-    Promise(returns_the_value_of_each_term),
-    Promise(gets_nothing_from_the_unlabelled),
-    Promise(leaves_the_teacher_alone),
-)
-"""What a step promises."""
-
-
-class _Lesson:
-    """Eight examples, three of them labelled where four were expected, and a linear student."""
-
-    temperature = 3.0
-    student_weight, distillation_weight = 0.3, 0.6
-    counts = Counts(examples=8, labelled=4.0)
-
-    def __init__(self) -> None:
-        draw = torch.Generator().manual_seed(20150309)
-        self.inputs_ND = torch.randn(8, 6, generator=draw, dtype=torch.float64)
-        self.teacher_NC = 2 * torch.randn(8, 5, generator=draw, dtype=torch.float64)
-        self.labels_N = torch.tensor([UNLABELLED, 3, 0, UNLABELLED, UNLABELLED, UNLABELLED, 4, UNLABELLED])
-        self.weight_CD = torch.randn(5, 6, generator=draw, dtype=torch.float64)
-        self.bias_C = torch.randn(5, generator=draw, dtype=torch.float64)
-        self.terms: tuple[Term, ...] = (
-            Term("student_loss", self.student_weight, CrossEntropy()),
-            Term("distillation_loss", self.distillation_weight, SoftTargets(temperature=self.temperature)),
-        )
-
-    def step(self, add_gradients: AddGradients, sizes: Sequence[int]) -> tuple[Tensor, ...]:
-        """Values of the terms [K] and the gradients of weight and bias after these micro-batches."""
-        student = nn.Linear(6, 5, dtype=torch.float64)
-        with torch.no_grad():
-            student.weight.copy_(self.weight_CD)
-            student.bias.copy_(self.bias_C)
-        values_K = torch.zeros(len(self.terms), dtype=torch.float64)
-        parts = (torch.split(x, list(sizes)) for x in (self.inputs_ND, self.labels_N, self.teacher_NC))
-        for inputs, labels, teacher in zip(*parts, strict=True):
-            batch = Batch(inputs, labels, Signal(teacher))
-            values_K = values_K + add_gradients(student, batch, self.terms, self.counts)
-        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in student.parameters()]
-        return values_K, *gradients
-
-    def _by_hand(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        logits_NC = self.inputs_ND @ self.weight_CD.T + self.bias_C
-        labelled_N = self.labels_N != UNLABELLED
-        y_NC = torch.zeros_like(logits_NC)
-        y_NC[labelled_N, self.labels_N[labelled_N]] = 1.0
-        q1_NC, q_NC, p_NC = (
-            x.exp() / x.exp().sum(dim=1, keepdim=True)
-            for x in (logits_NC, logits_NC / self.temperature, self.teacher_NC / self.temperature)
-        )
-        return labelled_N.double()[:, None], y_NC, q1_NC, q_NC, p_NC
-
-    def values_by_hand(self) -> Tensor:
-        """[K], from probabilities."""
-        _, y_NC, q1_NC, q_NC, p_NC = self._by_hand()
-        student_loss = -(y_NC * q1_NC.log()).sum() / 4.0
-        distillation_loss = self.temperature**2 * (p_NC * (p_NC / q_NC).log()).sum() / 8
-        return torch.stack([student_loss, distillation_loss])
-
-    def gradients_by_hand(self) -> tuple[Tensor, Tensor]:
-        """Of weight and bias: q1 - y for each labelled example, T (q - p) for every one, in closed form."""
-        labelled_N1, y_NC, q1_NC, q_NC, p_NC = self._by_hand()
-        hard_NC = self.student_weight / 4.0 * labelled_N1 * (q1_NC - y_NC)
-        soft_NC = self.distillation_weight / 8 * self.temperature * (q_NC - p_NC)
-        gradient_NC = hard_NC + soft_NC
-        return gradient_NC.T @ self.inputs_ND, gradient_NC.sum(dim=0)
-
-
-# ------------------------------------------------------------------------------------------------- helpers
 
 
 def _inputs(count: int, classes: int, scale: float = 2.0) -> tuple[Tensor, Tensor, Tensor]:
@@ -500,54 +321,3 @@ def _central_differences(
 
 def _cat(parts: Sequence[Tensor], dim: int = 0) -> Tensor:
     return torch.cat([part.reshape(1) if part.ndim == 0 else part for part in parts], dim)
-
-
-def _expect(kept: bool, expected: object, got: object) -> None:
-    if not kept:
-        raise AssertionError(f"expected {expected}, got {got}")
-
-
-def _expect_finite(values: Tensor, gradient: Tensor) -> None:
-    _expect(bool(values.isfinite().all()), "finite values", values)
-    _expect(bool(gradient.isfinite().all()), "a finite gradient", gradient)
-
-
-def _expect_close(got: Tensor, wanted: Tensor, what: str, *, relative: float = 0.0, floor: float) -> None:
-    """Within `relative` of the largest wanted entry, plus `floor`; a NaN is never close."""
-    _expect(got.shape == wanted.shape, f"{what} of shape {list(wanted.shape)}", f"shape {list(got.shape)}")
-    if not wanted.numel():
-        return
-    difference = float((got - wanted).abs().max())
-    allowed = relative * float(wanted.abs().max()) + floor
-    worst = int((got - wanted).abs().argmax())
-    _expect(
-        difference <= allowed,
-        f"{what}: {wanted.flatten()[worst]:.6g} to within {allowed:.3g}",
-        f"{got.flatten()[worst]:.6g}",
-    )
-
-
-def _expect_same(got: tuple[Tensor, Tensor], wanted: tuple[Tensor, Tensor], when: str, *, exact: bool = False) -> None:
-    relative, floor = (0.0, 0.0) if exact else (1e-9, 1e-9)
-    _expect_close(got[0], wanted[0], f"the same values {when}", relative=relative, floor=floor)
-    _expect_close(got[1], wanted[1], f"the same gradient {when}", relative=relative, floor=floor)
-
-
-def _expect_all_close(got: Sequence[Tensor], wanted: Sequence[Tensor], when: str) -> None:
-    for one, other in zip(got, wanted, strict=True):
-        _expect_close(one, other, f"values and gradients {when}", relative=1e-9, floor=1e-12)
-
-
-def _broken(promises: Sequence[Promise[Subject]], subject: Subject) -> dict[str, str]:
-    broken = {}
-    for promise in promises:
-        try:
-            promise(subject)
-        except AssertionError as error:
-            broken[promise.name] = str(error)
-    return broken
-
-
-def _report(broken: dict[str, str]) -> None:
-    if broken:
-        raise AssertionError("\n".join(broken.values()))

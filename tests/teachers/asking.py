@@ -1,0 +1,43 @@
+"""A few examples and a small teacher that counts how often it is asked."""
+
+import torch
+from torch import nn
+
+from limbeck.data import Examples, Preprocess, key_examples
+from limbeck.teachers import ModuleTeacher
+
+CPU = torch.device("cpu")
+CLASSES = ("a", "b", "c")
+
+
+def examples_of(count: int, seed: int = 0, classes: tuple[str, ...] = CLASSES) -> Examples:
+    """Random images [count, 1, 4, 4], all different, whose labels go round."""
+    generator = torch.Generator().manual_seed(seed)
+    inputs = torch.randint(0, 256, (count, 1, 4, 4), generator=generator, dtype=torch.uint8)
+    return key_examples(inputs, torch.arange(count) % len(classes), classes)
+
+
+class Net(nn.Module):
+    """Dropout, batch norm and a buffer that no state dict holds."""
+
+    def __init__(self, classes: int = 3) -> None:
+        super().__init__()
+        self.first, self.norm = nn.Linear(16, 8), nn.BatchNorm1d(8)
+        self.drop, self.head = nn.Dropout(0.5), nn.Linear(8, classes)
+        self.register_buffer("shift", torch.zeros(classes), persistent=False)
+        self.asked, self.factor = 0, 1.0
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        self.asked += len(inputs)
+        hidden = self.drop(self.norm(self.first(inputs.flatten(1))).relu())
+        return self.head(hidden) * self.factor + self.shift
+
+
+def net(seed: int = 0, **options: int) -> Net:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Net(**options)
+
+
+def teacher(module: nn.Module | None = None, preprocess: Preprocess | None = None) -> ModuleTeacher:
+    return ModuleTeacher(module or net(), preprocess or Preprocess(scale=255.0), CPU)

@@ -1,0 +1,477 @@
+"""The label store: asked once, added to by content, never stale, whole after every kind of end."""
+
+import contextlib
+import hashlib
+import os
+import random
+import signal
+import time
+
+import pytest
+import torch
+from asking import CPU, Net, examples_of, net, teacher
+from torch import nn
+
+import limbeck.teachers.store as store_module
+import limbeck.teachers.teacher as teacher_module
+from limbeck.data import Preprocess, key_examples
+from limbeck.errors import DataError, Interrupted
+from limbeck.files import MANIFEST, locked
+from limbeck.progress import Stop, unwatched
+from limbeck.teachers import CallableTeacher, ModuleTeacher, TableTeacher, ask_all, label
+from limbeck.teachers.store import read_answers
+
+PROBES = store_module.PROBES
+
+
+@pytest.fixture(autouse=True)
+def small_shards(monkeypatch):
+    """Four batches of eight in a shard."""
+    monkeypatch.setattr(store_module, "SHARD_SIZE", 32)
+    monkeypatch.setattr(store_module, "BATCH_SIZE", 8)
+
+
+def fingerprints(root):
+    """sha256 of every file below, but for the lock."""
+    paths = [path for path in root.rglob("*") if path.is_file() and not path.name.startswith(".lock")]
+    return {str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(paths)}
+
+
+def truth(who, examples):
+    return ask_all(who, examples)
+
+
+def close(signals, expected):
+    torch.testing.assert_close(signals.logits.float(), expected, rtol=2**-9, atol=2**-9)
+
+
+# --- asked once ------------------------------------------------------------------------------------------------------
+
+
+def test_the_teacher_is_asked_once_and_then_only_its_probes(open_store):
+    examples, module = examples_of(100), net()
+    store = open_store(teacher(module), examples)
+    assert module.asked == 100 + PROBES
+    close(store.signals, truth(teacher(net()), examples))
+    module.asked = 0
+    again = open_store(teacher(module), examples)
+    assert module.asked == PROBES
+    assert torch.equal(again.signals.logits, store.signals.logits)
+    assert again.manifest == store.manifest
+    assert (store.manifest["examples"], store.manifest["distinct"], store.manifest["encoding"]) == (100, 100, "fp16")
+    assert 0 < store.manifest["mean_error"] < store.manifest["largest_error"] < 1e-2
+
+
+def test_the_order_of_the_rows_is_nothing_to_the_store(open_store, tmp_path):
+    examples, module = examples_of(100), net()
+    first = open_store(teacher(module), examples)
+    before = fingerprints(tmp_path)
+    order = torch.randperm(100, generator=torch.Generator().manual_seed(3))
+    module.asked = 0
+    second = open_store(teacher(module), examples.select(order))
+    assert module.asked == PROBES
+    assert torch.equal(second.signals.logits, first.signals.logits[order])
+    assert fingerprints(tmp_path) == before
+    other = label(tmp_path / "other", teacher(net()), examples.select(order), watch=unwatched, stop=Stop())
+    assert fingerprints(other.directory) == fingerprints(first.directory)
+
+
+def test_only_new_examples_are_asked_about(open_store, tmp_path):
+    everything, module = examples_of(150), net()
+    part = everything.select(torch.arange(90))
+    first = open_store(teacher(module), part)
+    shards = fingerprints(first.directory)
+    module.asked = 0
+    second = open_store(teacher(module), everything)
+    assert 60 <= module.asked <= 60 + 3 * PROBES
+    assert second.directory == first.directory
+    assert torch.equal(second.signals.logits[:90], first.signals.logits)
+    close(second.signals, truth(teacher(net()), everything))
+    after = fingerprints(first.directory)
+    assert all(after[name] == sha for name, sha in shards.items() if name != MANIFEST)
+    assert (second.manifest["distinct"], second.manifest["examples"]) == (150, 150)
+    # A subset needs nothing new, wherever it lies.
+    module.asked = 0
+    some = everything.select(torch.tensor([140, 3, 80]))
+    assert torch.equal(open_store(teacher(module), some).signals.logits, second.signals.logits[[140, 3, 80]])
+    assert module.asked == 3
+
+
+def test_duplicates_share_a_label(open_store):
+    examples, module = examples_of(20).select(torch.arange(40) % 20), net()
+    store = open_store(teacher(module), examples)
+    assert torch.equal(store.signals.logits[:20], store.signals.logits[20:])
+    assert module.asked == 20 + PROBES
+    assert (store.manifest["examples"], store.manifest["distinct"]) == (40, 20)
+
+
+def test_the_answers_can_be_read_without_the_data(open_store):
+    examples = examples_of(50)
+    store = open_store(teacher(), examples)
+    keys, logits, classes = read_answers(store.directory)
+    assert classes == examples.classes
+    row = {bytes(key.tolist()): i for i, key in enumerate(keys)}
+    found = torch.stack([logits[row[bytes(key.tolist())]] for key in examples.keys])
+    assert torch.equal(found, store.signals.logits.float())
+
+
+# --- never stale -----------------------------------------------------------------------------------------------------
+
+
+def one_ulp(module):
+    weight = module.head.weight.data
+    weight[0, 0] = torch.nextafter(weight[0, 0], torch.tensor(9.0))
+
+
+def bn_buffer(module):
+    module.norm.running_var[2] *= 1.0001
+
+
+def unsaved_buffer(module):
+    module.shift[0] += 1e-5
+
+
+def dropout(module):
+    module.drop.p = 0.1
+
+
+def new_layer(module):
+    module.extra = nn.Identity()
+
+
+def half(module):
+    module.head.weight.data = module.head.weight.data.half().float()
+
+
+def answering_otherwise(change):
+    """Teachers whose tensors and structure are the same: only their probes tell."""
+    module = net()
+    if change == "attribute":
+        module.factor = 1.01
+    elif change == "forward":
+        real = module.forward
+        module.forward = lambda inputs: real(inputs).roll(1, dims=1)
+    elif change == "hook":
+        module.register_forward_hook(lambda *_: _[2] + 0.05)
+    elif change == "swapped weights":
+        module.first.forward = lambda x: x[:, :8]
+    return teacher(module)
+
+
+@pytest.mark.parametrize("change", [one_ulp, bn_buffer, unsaved_buffer, dropout, new_layer, half])
+def test_another_teacher_has_another_store(open_store, change):
+    examples, module = examples_of(40), net()
+    first = open_store(teacher(net()), examples)
+    change(module)
+    store = open_store(teacher(module), examples)
+    assert store.directory != first.directory
+    assert module.asked >= 40
+
+
+@pytest.mark.parametrize("change", ["attribute", "forward", "hook", "swapped weights"])
+def test_other_code_under_the_same_weights_is_refused(open_store, change, tmp_path):
+    examples = examples_of(40)
+    open_store(teacher(net()), examples)
+    before = fingerprints(tmp_path)
+    with pytest.raises(DataError, match="otherwise than when") as caught:
+        open_store(answering_otherwise(change), examples)
+    assert caught.value.exit_status == 3
+    with pytest.raises(DataError, match="otherwise than when"):
+        open_store(answering_otherwise(change), examples_of(90))
+    assert {name: sha for name, sha in fingerprints(tmp_path).items() if name in before} == before
+    open_store(teacher(net()), examples)
+
+
+def test_another_class_of_module_or_function_has_another_store(open_store):
+    class Net2(Net):
+        pass
+
+    examples, other = examples_of(40), Net2()
+    other.load_state_dict(net().state_dict())
+    directories = {
+        open_store(who, examples).directory
+        for who in (
+            teacher(net()),
+            teacher(other),
+            CallableTeacher(net().eval(), Preprocess(scale=255.0)),
+            TableTeacher(truth(teacher(), examples), examples),
+            TableTeacher(truth(teacher(), examples).flip(1), examples),
+        )
+    }
+    assert len(directories) == 5
+
+
+def retyped(examples):
+    return key_examples(examples.inputs.float(), examples.labels, examples.classes)
+
+
+def reshaped(examples):
+    return key_examples(examples.inputs.reshape(-1, 1, 2, 8), examples.labels, examples.classes)
+
+
+def renamed(examples):
+    return key_examples(examples.inputs, examples.labels, ("a", "b", "d"))
+
+
+def reordered(examples):
+    return key_examples(examples.inputs, examples.labels, ("b", "a", "c"))
+
+
+@pytest.mark.parametrize("change", [retyped, reshaped, renamed, reordered])
+def test_data_of_another_kind_have_another_store(open_store, change):
+    examples, module = examples_of(40), net()
+    first = open_store(teacher(module), examples)
+    module.asked = 0
+    assert open_store(teacher(module), change(examples)).directory != first.directory
+    assert module.asked >= 40
+
+
+@pytest.mark.parametrize("preprocess", [Preprocess(), Preprocess(scale=255, mean=(0.1,)), Preprocess(scale=254)])
+def test_other_preprocessing_has_another_store(open_store, preprocess):
+    examples = examples_of(40)
+    first = open_store(teacher(), examples)
+    assert open_store(teacher(preprocess=preprocess), examples).directory != first.directory
+
+
+def test_another_floor_has_another_store(open_store, monkeypatch):
+    examples = examples_of(40)
+    who = TableTeacher(torch.eye(3).repeat(14, 1)[:40], examples)
+    first = open_store(who, examples)
+    monkeypatch.setattr(store_module, "PROBABILITY_FLOOR", 1e-3)
+    monkeypatch.setattr(teacher_module, "PROBABILITY_FLOOR", 1e-3)
+    second = open_store(who, examples)
+    assert second.directory != first.directory
+    assert second.signals.logits.min() > first.signals.logits.min()
+
+
+def test_one_byte_of_one_example_is_one_more_question(open_store):
+    examples, module = examples_of(40), net()
+    first = open_store(teacher(module), examples)
+    inputs = examples.inputs.clone()
+    inputs[7, 0, 1, 1] ^= 1
+    module.asked = 0
+    changed = key_examples(inputs, examples.labels, examples.classes)
+    store = open_store(teacher(module), changed)
+    assert module.asked <= 1 + 2 * PROBES
+    close(store.signals, truth(teacher(), changed))
+    untouched = torch.arange(40) != 7
+    assert torch.equal(store.signals.logits[untouched], first.signals.logits[untouched])
+
+
+# --- what may not be stored ------------------------------------------------------------------------------------------
+
+
+class Scaled(nn.Module):
+    """Logits of a chosen size."""
+
+    def __init__(self, scale, row=None):
+        super().__init__()
+        self.weight, self.row, self.asked = nn.Parameter(torch.tensor(scale)), row, 0
+
+    def forward(self, inputs):
+        self.asked += len(inputs)
+        return inputs.flatten(1)[:, :3] * self.weight
+
+
+@pytest.mark.parametrize("scale", [7e4 / 0.5, 1e-9])
+def test_what_half_precision_cannot_hold_is_stored_in_full(open_store, tmp_path, scale):
+    examples, module = examples_of(100), Scaled(scale)
+    store = open_store(teacher(module), examples)
+    assert store.manifest["encoding"] == "fp32"
+    assert torch.equal(store.signals.logits, truth(teacher(Scaled(scale)), examples))
+    assert store.manifest["largest_error"] == 0.0
+    assert [path.name for path in (tmp_path / "labels").iterdir()] == [store.directory.name]
+    module.asked = 0
+    assert open_store(teacher(module), examples).directory == store.directory
+    assert module.asked == PROBES
+
+
+def test_one_large_logit_among_the_last_is_enough(open_store, tmp_path):
+    examples = examples_of(100)
+    last = int(examples.groups.argmax())
+    rows = torch.randn(100, 3)
+    rows[last, 1] = 7e4
+    store = open_store(TableTeacher(rows, examples), examples)
+    assert torch.equal(store.signals.logits, rows)
+    assert len(list((tmp_path / "labels").iterdir())) == 1
+
+
+def test_an_answer_that_is_not_finite_is_refused_and_nothing_is_sealed(open_store, tmp_path):
+    examples = examples_of(100)
+    rows = torch.randn(100, 3)
+    rows[41, 0] = float("nan")
+    with pytest.raises(DataError, match=bytes(examples.keys[41].tolist()).hex()[:12]):
+        open_store(TableTeacher(rows, examples), examples)
+    assert not list(tmp_path.rglob(MANIFEST))
+    for path in tmp_path.rglob("shard-*"):
+        assert torch.isfinite(store_module.read_tensors(path)["logits"]).all()
+
+
+def test_a_teacher_that_learns_while_it_answers_is_refused(open_store, tmp_path):
+    class Counting(Scaled):
+        def __init__(self):
+            super().__init__(1.0)
+            self.register_buffer("seen", torch.zeros(()))
+
+        def forward(self, inputs):
+            self.seen += len(inputs)
+            return super().forward(inputs)
+
+    with pytest.raises(DataError, match="changed while it was asked"):
+        open_store(teacher(Counting()), examples_of(40))
+    assert not list(tmp_path.rglob(MANIFEST))
+
+
+@pytest.mark.parametrize("kind", ["random", "remembering"])
+def test_a_teacher_that_answers_twice_in_two_ways_is_refused(open_store, kind):
+    calls = []
+
+    def answer(inputs):
+        calls.append(1)
+        noise = torch.randn(len(inputs), 3) if kind == "random" else len(calls)
+        return inputs.flatten(1)[:, :3] + noise
+
+    with pytest.raises(DataError, match="asked twice"):
+        open_store(CallableTeacher(answer, Preprocess(scale=255.0)), examples_of(40))
+
+
+# --- ends of every kind ----------------------------------------------------------------------------------------------
+
+
+def test_an_interrupted_labelling_goes_on_where_it_stopped(open_store, tmp_path):
+    examples, stop, module = examples_of(150), Stop(), net()
+    whole = label(tmp_path / "whole", teacher(net()), examples, watch=unwatched, stop=Stop())
+    done = []
+
+    def watch(progress):
+        done.append(progress.done)
+        if progress.done == 64:
+            stop.request(signal.SIGTERM)
+
+    with pytest.raises(Interrupted) as caught:
+        open_store(teacher(module), examples, watch=watch, stop=stop)
+    assert caught.value.exit_status == 143
+    assert done == [32, 64]
+    module.asked = 0
+    store = open_store(teacher(module), examples)
+    assert module.asked <= 150 - 64 + 3 * PROBES
+    assert fingerprints(store.directory) == fingerprints(whole.directory)
+
+
+class Slow(Net):
+    def forward(self, inputs):
+        time.sleep(0.001)
+        return super().forward(inputs)
+
+
+def test_a_killed_labelling_ends_in_the_same_bytes(tmp_path):
+    def slow():
+        module = Slow()
+        module.load_state_dict(net().state_dict())
+        return teacher(module)
+
+    base, everything, randomness = examples_of(60), examples_of(260), random.Random(0)
+    for root in ("whole", "killed"):  # both add to a store that is there already
+        label(tmp_path / root, slow(), base, watch=unwatched, stop=Stop())
+    whole = label(tmp_path / "whole", slow(), everything, watch=unwatched, stop=Stop())
+    kills = 0
+    for _ in range(40):
+        child = os.fork()
+        if child == 0:
+            with contextlib.suppress(BaseException):
+                label(tmp_path / "killed", slow(), everything, watch=unwatched, stop=Stop())
+            os._exit(0)
+        time.sleep(randomness.uniform(0.005, 0.06))
+        os.kill(child, signal.SIGKILL)
+        kills += os.waitpid(child, 0)[1] == signal.SIGKILL
+    store = label(tmp_path / "killed", slow(), everything, watch=unwatched, stop=Stop())
+    assert kills >= 5
+    assert fingerprints(tmp_path / "killed") == fingerprints(tmp_path / "whole")
+    assert torch.equal(store.signals.logits, whole.signals.logits)
+
+
+def interrupted(open_store, who, examples):
+    stop = Stop()
+
+    def watch(progress):
+        if progress.done == 64:
+            stop.request(signal.SIGINT)
+
+    with pytest.raises(Interrupted):
+        open_store(who, examples, watch=watch, stop=stop)
+
+
+def test_shards_left_by_other_code_are_asked_again(open_store, tmp_path):
+    examples = examples_of(100)
+    interrupted(open_store, answering_otherwise("attribute"), examples)
+    assert len(list(tmp_path.rglob("shard-*"))) == 2
+    store = open_store(teacher(net()), examples)
+    close(store.signals, truth(teacher(net()), examples))
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda d: d[:-9], lambda d: d[:-9] + b"\x00" * 9, lambda d: b"", lambda d: b"x" * 99]
+)
+def test_a_damaged_shard_of_a_cut_labelling_is_asked_again(open_store, tmp_path, damage):
+    examples = examples_of(100)
+    whole = label(tmp_path / "whole", teacher(), examples, watch=unwatched, stop=Stop())
+    interrupted(open_store, teacher(), examples)
+    shard = next((tmp_path / "labels").rglob("shard-00000*"))
+    shard.write_bytes(damage(shard.read_bytes()))
+    assert fingerprints(open_store(teacher(), examples).directory) == fingerprints(whole.directory)
+
+
+def test_a_shard_of_another_store_is_not_taken_for_ones_own(open_store, tmp_path):
+    examples = examples_of(100)
+    foreign = label(tmp_path / "foreign", teacher(net(1)), examples, watch=unwatched, stop=Stop())
+    whole = label(tmp_path / "whole", teacher(), examples, watch=unwatched, stop=Stop())
+    interrupted(open_store, teacher(), examples)
+    directory = next(tmp_path.joinpath("labels").iterdir())
+    for name in ("shard-00000.safetensors", "shard-00007.safetensors"):
+        (directory / name).write_bytes((foreign.directory / "shard-00000.safetensors").read_bytes())
+    store = open_store(teacher(), examples)
+    assert fingerprints(store.directory) == fingerprints(whole.directory)
+    # After the seal a stray shard is nothing, and a swapped one is refused.
+    (directory / "shard-00009.safetensors").write_bytes((foreign.directory / "shard-00000.safetensors").read_bytes())
+    assert torch.equal(open_store(teacher(), examples).signals.logits, store.signals.logits)
+    (directory / "shard-00001.safetensors").write_bytes((foreign.directory / "shard-00001.safetensors").read_bytes())
+    with pytest.raises(DataError, match="shard-00001"):
+        open_store(teacher(), examples)
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+@pytest.mark.parametrize("damage", ["cut", "flip", "gone"])
+def test_a_damaged_shard_of_a_sealed_store_is_named(open_store, number, damage):
+    examples = examples_of(90)
+    store = open_store(teacher(), examples)
+    path = store.directory / f"shard-{number:05d}.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-5] ^= 4
+    path.write_bytes(data[:-3] if damage == "cut" else data)
+    if damage == "gone":
+        path.unlink()
+    with pytest.raises(DataError, match=path.name):
+        open_store(teacher(), examples)
+    # The way out costs one shard: without its seal the store takes up what is whole.
+    (store.directory / MANIFEST).unlink()
+    module = net()
+    again = open_store(teacher(module), examples)
+    assert torch.equal(again.signals.logits, store.signals.logits)
+    assert module.asked <= 32 + 4 * PROBES
+
+
+def test_a_second_writer_is_refused_and_readers_are_not(open_store):
+    examples = examples_of(40)
+    store = open_store(teacher(), examples)
+    with locked(store.directory):
+        assert torch.equal(open_store(teacher(), examples).signals.logits, store.signals.logits)
+        with pytest.raises(DataError, match="being written"):
+            open_store(teacher(), examples_of(60))
+
+
+def test_convolutions_in_any_shape_of_batch_agree_with_their_probes(open_store):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        module = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(128, 3))
+    for count in (5, 23, 90):
+        open_store(ModuleTeacher(module, Preprocess(), CPU), examples_of(count))
