@@ -131,8 +131,10 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 def append_line(path: Path, line: str) -> None:
     """Add one line to a log. Not synced: a log may lose its tail, and `cut_lines` mends a torn one."""
-    with disk_errors(path, len(line)), open(path, "a", encoding="utf-8") as file:
-        file.write(line + "\n")
+    with disk_errors(path, len(line)):
+        make_directory(path.parent)
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(line + "\n")
 
 
 def cut_lines(path: Path, keep: Callable[[dict[str, Any]], bool]) -> None:

@@ -1,7 +1,14 @@
 import pytest
+import torch
 
 from limbeck.progress import Stop, unwatched
 from limbeck.teachers import label
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread():
+    """A forked child has no other threads, whatever OpenMP believes."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture

@@ -354,7 +354,7 @@ def test_an_interrupted_labelling_goes_on_where_it_stopped(open_store, tmp_path)
     assert done == [32, 64]
     module.asked = 0
     store = open_store(teacher(module), examples)
-    assert module.asked <= 150 - 64 + 3 * PROBES
+    assert module.asked <= 150 - 64 + 4 * PROBES
     assert fingerprints(store.directory) == fingerprints(whole.directory)
 
 

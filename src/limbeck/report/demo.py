@@ -23,8 +23,8 @@ def demo_markdown(look: Peek, whisper: Record, more: Record) -> str:
         "# limbeck demo: handwritten digits",
         f"A teacher of {whisper['teacher']['parameters']:,} parameters learnt {seen['teacher_train']:,} labelled "
         f"images and is right on {100 * whisper['teacher']['accuracy']:.1f} % of {seen['measured']:,} it never saw. "
-        f"The student has {_student(whisper)['parameters']:,} parameters and sees {seen['student_labelled']} labels: what "
-        "it gains from the teacher is what the teacher learnt from all the others.",
+        f"The student has {_student(whisper)['parameters']:,} parameters and sees {seen['student_labelled']} labels: "
+        "what it gains from the teacher is what the teacher learnt from all the others.",
         "## 1. What the teacher says about one digit",
         "At temperature 1 it is sure. The higher the temperature, the louder the whisper behind the answer: which "
         "other digits this one resembles.",

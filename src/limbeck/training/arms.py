@@ -73,7 +73,7 @@ class Distill:
             object.__setattr__(self, "alpha", 0.1)
         if self.alpha is not None and not 0.0 <= self.alpha <= 1.0:
             raise ValueError(f"alpha is a share, from 0 to 1, not {self.alpha}")
-        if pair and not (min(pair) >= 0 and 0 < max(pair) < math.inf):
+        if pair and not (all(0.0 <= weight < math.inf for weight in pair) and any(pair)):
             raise ValueError(f"the weights must be at least 0 and one of them above, not {pair[0]} and {pair[1]}")
 
     @property

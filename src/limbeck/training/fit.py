@@ -195,9 +195,14 @@ def configured(settings: Fit) -> Iterator[None]:
     torch.set_num_threads(settings.threads)
     if settings.deterministic:  # cuBLAS asks for it, and reads it when a GPU is first used
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(settings.deterministic)
+    _be_deterministic(settings.deterministic)
     try:
         yield
     finally:
         torch.set_num_threads(threads)
+        _be_deterministic(strict)
+
+
+def _be_deterministic(strict: bool) -> None:
+    if strict != torch.are_deterministic_algorithms_enabled():  # the call imports torch's compiler: 2 s
         torch.use_deterministic_algorithms(strict)

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from sklearn.datasets import load_digits
 
 from limbeck.data.examples import key_examples
 from limbeck.data.preprocess import Preprocess
@@ -30,6 +29,8 @@ class Digits:
 
     def load(self) -> Splits:
         """Inputs [N, 1, 8, 8] uint8; needs no network."""
+        from sklearn.datasets import load_digits  # 1.5 s to import, which no other source should wait for
+
         data = load_digits()
         inputs = torch.from_numpy(data.images).to(torch.uint8)[:, None]
         labels = torch.from_numpy(data.target).to(torch.int64)
