@@ -7,7 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+import numpy as np
+from torch import Tensor, nn
 
 from limbeck.data import SOURCES, Preprocess, from_arrays
 from limbeck.errors import RecipeError
@@ -141,6 +142,12 @@ def distill(
         RecipeError: settings that cannot be used. DataError: data, teacher or labels that cannot. DiskError: a full or
             read-only disk. Interrupted: Ctrl-C or SIGTERM, after a safe checkpoint.
     """
+    if test is None and isinstance(teacher, Tensor | np.ndarray):
+        raise RecipeError(
+            "the teacher is an array, and no test was given",
+            expected="test data of its own: a held-out share would take rows out of the array's order",
+            do="split the data and give test; the array then has a row for each example of train",
+        )
     source, splits = _data_of(train, test, classes)
     student_model, make = _student_of(student)
     try:

@@ -102,6 +102,7 @@ class Prepared:
     """The data of a run, parted.
 
     Args:
+        given_train: the training examples as they came, before any was held out.
         teacher_train: training examples with all their labels.
         train: what students learn from, labels hidden where the recipe says so.
         measured: what the verdict speaks of, the test or the validation set.
@@ -109,6 +110,7 @@ class Prepared:
         facts: counts for the record.
     """
 
+    given_train: Examples
     teacher_train: Examples
     train: Examples
     measured: Examples
@@ -183,7 +185,7 @@ def prepare(recipe: Recipe, materials: Materials) -> Prepared:
         "overlap_dropped": recipe.data.drop_overlap,
         "duplicates": train.duplicates,
     }
-    return Prepared(train, heard, measured, splits.preprocess, facts)
+    return Prepared(splits.train, train, heard, measured, splits.preprocess, facts)
 
 
 def _hide(train: Examples, recipe: Recipe) -> Examples:
@@ -216,7 +218,7 @@ def find_teacher(opened: Run, data: Prepared, materials: Materials) -> Teacher:
                 do="call limbeck.distill in Python with the teacher, or set teacher.kind: saved or train",
             )
         preprocess = materials.preprocess or data.preprocess
-        return teacher_of(materials.teacher, data.train, preprocess, opened.device)
+        return teacher_of(materials.teacher, data.given_train, preprocess, opened.device)
     saved = _trained(opened, spec, data) if isinstance(spec, TrainedTeacher) else _loaded(spec, data)
     return ModuleTeacher(saved.module, saved.preprocess, opened.device)
 

@@ -64,7 +64,11 @@ def judge(
         "recipe": tree_of(recipe),
         "environment": read_json(opened.directory / "environment.json"),
         "data": data,
-        "teacher": {**preflight, **_teacher_facts(teacher, teacher_logits, labels)},
+        "teacher": {
+            **preflight,
+            **_teacher_facts(teacher, teacher_logits, labels),
+            "verdict": _teacher_verdict(teacher_logits, labels, rights, recipe.proof.seeds),
+        },
         "labels": _store_facts(store, opened.directory),
         "gap_share": _gap_share(teacher_logits, labels, rights),
         "mcnemar": _mcnemar(rights, recipe.proof.seeds),
@@ -105,6 +109,16 @@ def _teacher_facts(teacher: Teacher, logits: Tensor | None, labels: Tensor) -> d
     size = parameters(teacher.module) if isinstance(teacher, ModuleTeacher) else None
     metrics = asdict(evaluate(logits, labels, None)) if logits is not None else {"accuracy": None}
     return {"identity": teacher.identity(), "parameters": size, **metrics}
+
+
+def _teacher_verdict(
+    logits: Tensor | None, labels: Tensor, rights: dict[str, Tensor], seeds: tuple[int, ...]
+) -> dict[str, Any] | None:
+    """The teacher against scratch: if it is no better, there is little to learn from it."""
+    if logits is None or "scratch" not in rights:
+        return None
+    right = correct(logits, labels)[labels != UNLABELLED].expand_as(rights["scratch"])
+    return compare(right, rights["scratch"], arm="teacher", against="scratch", seeds=seeds).as_dict()
 
 
 def _store_facts(store: LabelStore, directory: Path) -> dict[str, Any]:

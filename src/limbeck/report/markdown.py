@@ -123,8 +123,13 @@ def _teacher(record: Record) -> str:
         f"## Teacher\n\nParameters: {_count(size)}{ratio} {_count(student['parameters'])}. Accuracy: {accuracy}"
         f"{_percent(teacher['accuracy'])} on the measured ones. It gives {teacher['gives']}. It was asked once about "
         f"{labels['distinct']:,} distinct examples; the answers are kept in {labels['encoding']} "
-        f"({labels['bytes']:,} bytes, largest error of a logit {labels['largest_error']:.2g})."
+        f"({labels['bytes']:,} bytes, largest error of a logit {labels['largest_error']:.2g}).{_gap(teacher)}"
     )
+
+
+def _gap(teacher: Record) -> str:
+    """What the teacher has over the student's own labels, the most there is to pass on."""
+    return f"\n\nThe teacher {Verdict.from_dict(teacher['verdict'])}." if teacher["verdict"] else ""
 
 
 def _seeds(record: Record) -> str:
