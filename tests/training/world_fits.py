@@ -14,7 +14,7 @@ from limbeck.models import Mlp, initialise
 from limbeck.objectives import CrossEntropy, SoftTargets
 from limbeck.progress import Stop, unwatched
 from limbeck.teachers import Stored
-from limbeck.training import SGD, AdamW, Fit, Lesson, Place, Term, World, fit, join_world
+from limbeck.training import SGD, AdamW, Fit, Lesson, Place, Term, fit, join_world
 
 STEPS = 20
 PLAIN = Fit(batch_size=30, optimizer=SGD(lr=0.05))
@@ -41,22 +41,28 @@ def train(directory, world, settings=PLAIN, *, dropout=0.0, watch=unwatched, sto
     return student
 
 
-def main(out, killing):
+def main(out, mode):
     world = join_world()
     torch.set_num_threads(1)
-    if killing:
-        train(out / "plain", world)
-        train(out / "accumulated", world, ACCUMULATED)
-        train(out / "whole", world, ADAM, dropout=0.5)
-        stopped_by_one_rank(out, world)
-        unlike_students(out, world)
+    if mode == "resume":
+        train(out / "killed", world, ADAM, dropout=0.5)
+        return
+    train(out / "plain", world)
+    train(out / "accumulated", world, ACCUMULATED)
+    train(out / "whole", world, ADAM, dropout=0.5)
+    stopped_by_one_rank(out, world)
+    unlike_students(out, world)
+    if mode == "all, then kill":
+        train(out / "killed", world, ADAM, dropout=0.5, watch=kill_all)
 
-        def watch(progress):
-            if progress.done == 8:
-                os.killpg(0, signal.SIGKILL)
 
-        train(out / "killed", world, ADAM, dropout=0.5, watch=watch)
-    train(out / "killed", world, ADAM, dropout=0.5)
+def kill_all(progress):
+    """Rank 0, after step 8: SIGKILL to the launcher and to every rank."""
+    if progress.done == 8:
+        children = Path(f"/proc/{os.getppid()}/task/{os.getppid()}/children").read_text().split()
+        others = {os.getppid(), *map(int, children)} - {os.getpid()}
+        for process in (*others, os.getpid()):
+            os.kill(process, signal.SIGKILL)
 
 
 def stopped_by_one_rank(out, world):
@@ -79,4 +85,4 @@ def unlike_students(out, world):
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2] == "kill")
+    main(Path(sys.argv[1]), sys.argv[2])
