@@ -319,6 +319,12 @@ def test_a_batch_that_cannot_be_shared_out_is_refused(tmp_path):
             )
 
 
+def test_a_batch_norm_is_not_given_micro_batches_of_one(tmp_path):
+    student = nn.Sequential(nn.Flatten(), nn.Linear(64, 3), nn.BatchNorm1d(3))
+    with pytest.raises(RecipeError, match="at least 32 examples"):
+        fit(student, lesson_with(), Fit(batch_size=16, accumulate=16), steps=1, seed=0, place=place_in(tmp_path))
+
+
 def test_ranks_that_begin_otherwise_are_refused(monkeypatch):
     def agree_with(start, weights):
         mine = (start, int(weights[:12], 16))

@@ -1,7 +1,8 @@
 """Training: the step, the fit around it, and the arms of a comparison."""
 
 from limbeck.training.arms import ArmName, Distill, WeightedTerm, lesson_of
-from limbeck.training.fit import Lesson, configured, fit, gradient_norms
+from limbeck.training.fit import configured, fit, gradient_norms
+from limbeck.training.lesson import Lesson
 from limbeck.training.place import Place
 from limbeck.training.settings import SGD, AdamW, Constant, Cosine, Fit, OneCycle
 from limbeck.training.step import Batch, Counts, Term, add_gradients, train_step

@@ -15,7 +15,7 @@ from limbeck.data import UNLABELLED, Examples, Preprocess, derive_seed
 from limbeck.errors import RecipeError
 from limbeck.objectives import CATALOGUE, CrossEntropy, HardTargets, Objective, SoftTargets
 from limbeck.teachers import Signals, Stored
-from limbeck.training.fit import Lesson
+from limbeck.training.lesson import Lesson
 from limbeck.training.step import Term
 
 ArmName = Literal["distilled", "scratch", "label-smoothing", "hard-teacher", "shuffled-teacher"]

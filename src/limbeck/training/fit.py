@@ -9,38 +9,24 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from limbeck.data import UNLABELLED, Examples, Preprocess, derive_seed
+from limbeck.data import derive_seed
 from limbeck.errors import RecipeError
 from limbeck.files import digest_tensors
 from limbeck.progress import interruption
-from limbeck.teachers import Signals
 from limbeck.training.checkpoint import Checkpoints
-from limbeck.training.ledger import Ledger, Stopwatch
+from limbeck.training.ledger import Ledger
+from limbeck.training.lesson import Lesson, Reader
 from limbeck.training.order import Order
 from limbeck.training.place import Place
 from limbeck.training.settings import Fit
-from limbeck.training.step import Batch, Counts, Term, add_gradients, train_step
+from limbeck.training.step import add_gradients, train_step
 from limbeck.training.world import World
-
-
-@dataclass(frozen=True)
-class Lesson:
-    """What one fit learns from: examples, what the teacher said of them, and the terms of the loss."""
-
-    examples: Examples
-    signals: Signals | None
-    terms: tuple[Term, ...]
-    preprocess: Preprocess
-
-    def counts(self, batch_size: int) -> Counts:
-        """What the sums of a step over `batch_size` examples are divided by."""
-        labelled_share = float((self.examples.labels != UNLABELLED).double().mean())
-        return Counts(batch_size, batch_size * labelled_share)
 
 
 def fit(student: nn.Module, lesson: Lesson, settings: Fit, *, steps: int, seed: int, place: Place) -> nn.Module:
@@ -54,7 +40,7 @@ def fit(student: nn.Module, lesson: Lesson, settings: Fit, *, steps: int, seed: 
         RecipeError: the loss or a weight is no longer finite, or a rank would get no example of a micro-batch.
         DataError: the ranks do not begin alike.
     """
-    _check_shares(settings, place.world)
+    _check_shares(student, settings, place.world)
     with _own_randomness(place.device):
         _walk(student, lesson, settings, steps=steps, seed=seed, place=place)
     return student.eval()
@@ -116,43 +102,6 @@ def gradient_norms(student: nn.Module, lesson: Lesson, settings: Fit, *, seed: i
     return norms
 
 
-class Reader:
-    """Turns the rows of a step into this rank's micro-batches."""
-
-    def __init__(self, lesson: Lesson, settings: Fit, seed: int, place: Place, seconds: dict[str, float]) -> None:
-        examples = lesson.examples
-        self.inputs, self.labels = examples.inputs.to(place.device), examples.labels.to(place.device)
-        self.stream_ids = examples.stream_ids.to(place.device)
-        self.lesson, self.seed, self.world, self.seconds = (
-            lesson,
-            derive_seed(seed, "views"),
-            place.world,
-            seconds,
-        )
-        self.signals = None if lesson.signals is None else lesson.signals.to(place.device)
-        self.augment, self.accumulate = settings.augment, settings.accumulate
-
-    def batches(self, rows: Tensor, epochs: Tensor) -> Iterator[Batch]:
-        """The micro-batches of a step's rows [B], each seen in its epoch [B]."""
-        parts = zip(
-            self.world.part(rows).tensor_split(self.accumulate),
-            self.world.part(epochs).tensor_split(self.accumulate),
-            strict=True,
-        )
-        for part_rows, part_epochs in parts:
-            with Stopwatch(self.seconds, "data"):
-                part_rows, part_epochs = part_rows.to(self.inputs.device), part_epochs.to(self.inputs.device)
-                seen = self.inputs[part_rows]
-                if self.augment.active:
-                    seen = self.augment(seen, self.stream_ids[part_rows], seed=self.seed, view=part_epochs)
-                inputs = self.lesson.preprocess(seen)
-                if inputs.ndim == 4:
-                    inputs = inputs.contiguous(memory_format=torch.channels_last)
-            with Stopwatch(self.seconds, "teacher"):
-                signal = self.signals.fetch(part_rows, seen) if self.signals is not None else None
-            yield Batch(inputs, self.labels[part_rows], signal)
-
-
 def reseed(seed: int, step: int, rank: int, device: torch.device) -> None:
     """Make what is random inside the student (dropout) a function of (seed, step, rank)."""
     value = derive_seed(seed, step, rank, "step")
@@ -166,13 +115,15 @@ def _own_randomness(device: torch.device) -> AbstractContextManager[None]:
     return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
 
 
-def _check_shares(settings: Fit, world: World) -> None:
+def _check_shares(student: nn.Module, settings: Fit, world: World) -> None:
     parts = settings.accumulate * world.size
-    if settings.batch_size < parts:
+    # The variance of one example is no variance: a batch norm cannot learn from a micro-batch of one.
+    least = parts * (2 if any(isinstance(part, _BatchNorm) for part in student.modules()) else 1)
+    if settings.batch_size < least:
         raise RecipeError(
             f"fit.batch_size {settings.batch_size} came with {settings.accumulate} micro-batches on each of "
             f"{world.size} ranks",
-            expected=f"a batch of at least {parts} examples",
+            expected=f"a batch of at least {least} examples",
             do="raise fit.batch_size, or start fewer processes",
         )
 
