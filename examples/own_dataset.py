@@ -1,6 +1,6 @@
 """Data of your own as a torch Dataset, and a teacher that is no network: a forest of scikit-learn.
 
-    python examples/own_dataset.py
+Run it by `python examples/own_dataset.py`.
 
 limbeck reads the Dataset once into memory. Its items must be the same at every reading: random transforms belong into
 `Fit(augment=...)`.
@@ -47,7 +47,8 @@ result = limbeck.distill(
     train=train,
     test=test,
     labelled=100,
-    fit=Fit(epochs=60, batch_size=64, optimizer=AdamW(lr=0.003), threads=1),
+    fit=Fit(epochs=40, batch_size=64, optimizer=AdamW(lr=0.003), threads=1),
+    seeds=3,
     out="runs/own-dataset",
     overwrite=True,
 )

@@ -1,6 +1,6 @@
 """An objective of your own: checked against its formula, then put in the place of soft targets.
 
-    python examples/own_objective.py
+Run it by `python examples/own_objective.py`.
 
 CONTRIBUTING.md shows how one enters the catalogue, so that recipes can name it.
 """
@@ -66,7 +66,7 @@ result = limbeck.distill(
     train="digits",
     labelled=100,
     objective=Brier(),
-    fit=Fit(epochs=60, batch_size=64, optimizer=AdamW(lr=0.003), threads=1),
+    fit=Fit(epochs=40, batch_size=64, optimizer=AdamW(lr=0.003), threads=1),
     seeds=3,
     out="runs/own-objective",
     overwrite=True,

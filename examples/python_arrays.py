@@ -1,6 +1,6 @@
 """A teacher of your own, in Python: any nn.Module, and data as arrays.
 
-python examples/python_arrays.py
+Run it by `python examples/python_arrays.py`.
 """
 
 import torch
@@ -41,8 +41,9 @@ result = limbeck.distill(
     preprocess=preprocess,
     labelled=100,
     arms=["distilled", "scratch", "hard-teacher"],
-    fit=Fit(epochs=60, batch_size=64, optimizer=AdamW(lr=0.003), threads=1),
+    fit=Fit(epochs=40, batch_size=64, optimizer=AdamW(lr=0.003), threads=1),
     temperature=4.0,
+    seeds=3,
     out="runs/python",
     overwrite=True,
 )

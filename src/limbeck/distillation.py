@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, is_dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,25 +11,17 @@ import numpy as np
 from torch import Tensor, nn
 
 from limbeck.data import SOURCES, Preprocess, from_arrays
-from limbeck.errors import RecipeError
+from limbeck.errors import Interrupted, RecipeError
 from limbeck.measurement import Verdict
 from limbeck.models import MODELS, ModelSpec
-from limbeck.objectives import SoftTargets
+from limbeck.objectives import CATALOGUE
 from limbeck.pipeline import Materials, Options, run
 from limbeck.progress import Watch, unwatched
-from limbeck.recipe import (
-    Data,
-    GivenData,
-    GivenModel,
-    GivenTeacher,
-    Proof,
-    Recipe,
-    SavedTeacher,
-    Student,
-)
+from limbeck.recipe import GivenData, GivenModel, Recipe, path_of
+from limbeck.recipe_text import build
 from limbeck.report import closing_sentence, write_report
 from limbeck.teachers import load_model
-from limbeck.training import AdamW, ArmName, Cosine, Distill, Fit
+from limbeck.training import ArmName, Fit
 
 
 @dataclass(frozen=True)
@@ -150,33 +142,74 @@ def distill(
         )
     source, splits = _data_of(train, test, classes)
     student_model, make = _student_of(student)
-    try:
-        recipe = Recipe(
-            data=Data(source=source, labelled=labelled, validation=validation),
-            teacher=SavedTeacher(path=str(teacher)) if isinstance(teacher, str | Path) else _given(teacher),
-            student=Student(model=student_model, preprocess=preprocess),
-            distill=_loss(alpha, temperature, objective),
-            fit=fit or Fit(epochs=epochs, batch_size=batch_size, optimizer=AdamW(lr=lr), schedule=Cosine()),
-            proof=Proof(seeds=tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds), arms=tuple(arms)),
-            device=device,
-            out=str(out),
-        )
-    except ValueError as error:
-        raise RecipeError(str(error), expected="values that fit", do="mend the argument") from None
-    handed = None if isinstance(teacher, str | Path) else teacher
+    saved = isinstance(teacher, str | Path)
+    if teacher is None:
+        raise RecipeError("the teacher is None", expected="an nn.Module, a function, an array or a path", do="give one")
+    own = _is_own(objective)
+    # The same classes are built from the same plain values as by a file, so that one check serves both.
+    tree = {
+        "data": {"source": asdict(source), "labelled": labelled, "validation": validation},
+        "teacher": {"kind": "saved", "path": str(teacher)} if saved else {"kind": "python", "what": _name(teacher)},
+        "student": {"model": asdict(student_model), "preprocess": _values("preprocess", preprocess, Preprocess)},
+        "distill": {
+            "alpha": alpha,
+            "objective": {"name": "soft-targets", "temperature": temperature}
+            if objective is None or own
+            else asdict(objective),
+        },
+        "fit": _values("fit", fit, Fit)
+        or {"epochs": epochs, "batch_size": batch_size, "optimizer": {"name": "adamw", "lr": lr}},
+        "proof": {"seeds": range(seeds) if isinstance(seeds, int) else seeds, "arms": arms},
+        "device": device,
+        "out": str(out) if isinstance(out, Path) else out,
+    }
+    recipe = build(Recipe, tree, where="limbeck.distill", do="mend the argument")
+    if own:  # a user's objective has no name in the catalogue
+        recipe = replace(recipe, distill=replace(recipe.distill, objective=objective))
     options = Options(resume=resume, overwrite=overwrite, allow_weak=allow_weak_teacher, watch=watch)
-    record = run(recipe, Materials(splits, handed, make, preprocess), options)
-    directory = Path(out).expanduser()
+    try:
+        record = run(recipe, Materials(splits, None if saved else teacher, make, preprocess), options)
+    except Interrupted as stopped:
+        raise stopped.advising("make the same call again with resume=True") from None
+    directory = path_of(recipe.out, "out")
     write_report(directory, record)
     return Result(directory, record, _maker(make))
 
 
+def _is_own(objective: Any) -> bool:
+    """Whether an objective is the user's own, of no catalogue."""
+    if objective is None or isinstance(objective, tuple(CATALOGUE.values())):
+        return False
+    if is_dataclass(objective) and callable(objective) and hasattr(objective, "traits") and hasattr(objective, "name"):
+        return True
+    raise RecipeError(
+        f"objective is a {type(objective).__name__}",
+        expected="an objective: a frozen dataclass with a name and traits that can be called",
+        do="make one like limbeck.SoftTargets (CONTRIBUTING.md), or leave it out",
+    )
+
+
+def _values(name: str, given: Any, kind: type) -> dict[str, Any] | None:
+    """The plain values of a setting that is handed over whole."""
+    if given is None:
+        return None
+    if not isinstance(given, kind):
+        raise RecipeError(
+            f"{name} is a {type(given).__name__}", expected=f"a {kind.__module__}.{kind.__name__}", do="make one"
+        )
+    return asdict(given)  # type: ignore[call-overload, no-any-return]
+
+
 def _data_of(train: Any, test: Any, classes: Sequence[str] | None) -> Any:
     """The source of a recipe, and the splits where Python hands them over."""
-    source = SOURCES["digits"]() if train == "digits" else train
+    source = SOURCES["digits"]() if isinstance(train, str) and train == "digits" else train
     if isinstance(source, tuple(SOURCES.values())):
-        if test is not None:
-            raise RecipeError("test came with a source", expected="test from the source itself", do="leave test out")
+        if test is not None or classes is not None:
+            raise RecipeError(
+                f"{'classes' if test is None else 'test'} came with a source",
+                expected="test data and class names from the source itself",
+                do="leave it out",
+            )
         return source, None
     if isinstance(train, str):
         raise RecipeError(
@@ -205,16 +238,8 @@ def _student_of(student: Any) -> Any:
     )
 
 
-def _given(teacher: Any) -> GivenTeacher:
-    return GivenTeacher(what=_name(teacher))
-
-
 def _name(thing: Any) -> str:
     return str(getattr(thing, "__qualname__", type(thing).__qualname__))
-
-
-def _loss(alpha: float, temperature: float, objective: Any) -> Distill:
-    return Distill(alpha=alpha, objective=objective or SoftTargets(temperature=temperature))
 
 
 def _maker(student: Any) -> Callable[[], nn.Module] | None:

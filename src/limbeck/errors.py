@@ -50,3 +50,7 @@ class Interrupted(LimbeckError):
     def __init__(self, came: str, *, expected: str, do: str, exit_status: int) -> None:
         super().__init__(came, expected=expected, do=do)
         self.exit_status = exit_status
+
+    def advising(self, do: str) -> "Interrupted":
+        """The same with another way to go on: only a door knows by what call it was entered."""
+        return Interrupted(self.came, expected=self.expected, do=do, exit_status=self.exit_status)

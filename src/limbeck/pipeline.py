@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +33,16 @@ from limbeck.models import bytes_of, check_output, initialise, parameters
 from limbeck.objectives import CrossEntropy
 from limbeck.progress import Watch, unwatched
 from limbeck.proof import PREDICTIONS, judge
-from limbeck.recipe import GivenData, GivenModel, GivenTeacher, Recipe, SavedTeacher, TrainedTeacher
+from limbeck.recipe import GivenData, GivenModel, GivenTeacher, Recipe, SavedTeacher, TrainedTeacher, path_of
 from limbeck.record import RECORD, read_record, write_record
-from limbeck.rundir import Run, open_run
+from limbeck.rundir import Run, check_origin, open_run
 from limbeck.teachers import (
     LabelStore,
     Live,
     ModuleTeacher,
     SavedModel,
     Signals,
+    Stored,
     Teacher,
     ask_all,
     label,
@@ -117,6 +119,12 @@ class Prepared:
     preprocess: Preprocess
     facts: dict[str, Any] = field(default_factory=dict)
 
+    @cached_property
+    def sha256(self) -> dict[str, str]:
+        """Of the keys and labels of what students learn from and of what is measured."""
+        sides = {"training set": self.train, "measured set": self.measured}
+        return {name: digest_tensors({"keys": side.keys, "labels": side.labels}) for name, side in sides.items()}
+
 
 def run(recipe: Recipe, materials: Materials, options: Options) -> dict[str, Any]:
     """Run a recipe from data to record; returns the record, which also lies in its directory.
@@ -132,9 +140,12 @@ def run(recipe: Recipe, materials: Materials, options: Options) -> dict[str, Any
         ) as opened,
         configured(opened.recipe.fit),
     ):
+        check_origin(opened, data.sha256)
+        check_students(recipe, data, materials)
         teacher = find_teacher(opened, data, materials)
-        found = preflight(teacher, data.teacher_train, allow_weak=options.allow_weak)
+        found = look_at(teacher, data.teacher_train, allow_weak=options.allow_weak)
         store = ask_once(opened, teacher, data.train)
+        check_origin(opened, {"teacher": store.directory.name})
         signals = _signals(opened.recipe, store, teacher, data.train)
         for seed in recipe.proof.seeds:
             for arm in recipe.proof.arms:
@@ -150,7 +161,12 @@ def run(recipe: Recipe, materials: Materials, options: Options) -> dict[str, Any
 
 
 def prepare(recipe: Recipe, materials: Materials) -> Prepared:
-    """Load the data and part it: what the teacher may see, what students see, what is measured."""
+    """Load the data and part it: what the teacher may see, what students see, what is measured.
+
+    Raises:
+        RecipeError: a choice of examples that the data do not allow.
+        DataError: data that cannot be read, or of which nothing is left to learn from or to measure.
+    """
     if materials.splits is None and isinstance(recipe.data.source, GivenData):
         raise RecipeError(
             "data.source is python",
@@ -170,14 +186,16 @@ def prepare(recipe: Recipe, materials: Materials) -> Prepared:
         train, validation = train.select(rest), train.select(held)
         measured = validation if recipe.proof.on == "validation" else test
     heard = _hide(train, recipe)
+    _check_left(heard, measured)
     facts = {
         "source": recipe.data.source.source,
         "classes": list(train.classes),
         "input_shape": list(train.inputs.shape[1:]),
         "teacher_train": len(train),
+        "teacher_labelled": _labelled(train),
         "student_train": len(heard),
         "student_labelled": _labelled(heard),
-        "validation_labels": recipe.data.validation,
+        "validation_labels": _labelled(splits.train) - _labelled(train),
         "measured_on": recipe.proof.on,
         "measured": len(measured),
         "official_test": splits.official,
@@ -188,10 +206,33 @@ def prepare(recipe: Recipe, materials: Materials) -> Prepared:
     return Prepared(splits.train, train, heard, measured, splits.preprocess, facts)
 
 
+def _check_left(heard: Examples, measured: Examples) -> None:
+    for what, count in (("train on", len(heard)), ("measure", len(measured))):
+        if not count:
+            raise DataError(
+                f"no example is left to {what}",
+                expected="at least one",
+                do="look at data.labelled, data.unlabelled and data.drop_overlap, and at what the data hold",
+            )
+    met = heard.labels[heard.labels != UNLABELLED].unique()
+    if len(met) == 1:
+        raise DataError(
+            f"all labels of the training set are {heard.classes[met[0]]}",
+            expected=f"labels of at least two of its {len(heard.classes)} classes",
+            do="look at the labels, and whether the data are sorted and were cut",
+        )
+
+
 def _hide(train: Examples, recipe: Recipe) -> Examples:
     """The training examples with only the labels that students may see."""
     if recipe.data.labelled is None:
         return train if recipe.data.unlabelled else train.select(train.labels != UNLABELLED)
+    if not _labelled(train):
+        raise RecipeError(
+            f"data.labelled is {recipe.data.labelled}, and no training example has a label",
+            expected="labels to choose from",
+            do="set data.labelled: null, or label some examples",
+        )
     chosen = labelled_subset(train, recipe.data.labelled, "labelled")
     if not recipe.data.unlabelled:
         return train.select(chosen)
@@ -250,7 +291,7 @@ def _trained(opened: Run, spec: TrainedTeacher, data: Prepared) -> SavedModel:
 
 
 def _loaded(spec: SavedTeacher, data: Prepared) -> SavedModel:
-    saved = load_model(Path(spec.path).expanduser())
+    saved = load_model(path_of(spec.path, "teacher.path"))
     if saved.classes != data.train.classes:
         raise DataError(
             f"the teacher in {spec.path} knows the classes {', '.join(saved.classes)}",
@@ -258,6 +299,18 @@ def _loaded(spec: SavedTeacher, data: Prepared) -> SavedModel:
             do="choose a teacher of these classes, or name and order the classes of the data alike",
         )
     return saved
+
+
+def look_at(teacher: Teacher, examples: Examples, *, allow_weak: bool) -> dict[str, Any]:
+    """The preflight, in which a teacher for other inputs fails in words."""
+    try:
+        return preflight(teacher, examples, allow_weak=allow_weak)
+    except RuntimeError as error:
+        raise DataError(
+            f"the teacher failed on examples of shape {tuple(examples.inputs.shape[1:])}: {error}",
+            expected="a teacher that takes these examples",
+            do="give it the layers for this shape, or mend its preprocessing",
+        ) from error
 
 
 def ask_once(opened: Run, teacher: Teacher, examples: Examples) -> LabelStore:
@@ -308,7 +361,7 @@ def train_arm(opened: Run, arm: ArmName, seed: int, data: Prepared, signals: Sig
             "seed": seed,
             "steps": steps,
             "batch_size": recipe.fit.batch_size,
-            "distinct_examples": len(lesson.examples),
+            "distinct_examples": len(lesson.examples) - lesson.examples.duplicates,
             "initial_sha256": initial,
             "loss": [asdict(term) for term in lesson.terms],
             "gradient_norms": norms,
@@ -318,6 +371,22 @@ def train_arm(opened: Run, arm: ArmName, seed: int, data: Prepared, signals: Sig
         }
         write_record(directory, facts)
     opened.world.wait()
+
+
+def check_students(recipe: Recipe, data: Prepared, materials: Materials) -> None:
+    """Refuse, before an hour goes into the teacher, what cannot be trained in the end.
+
+    Raises:
+        RecipeError: a student that does not fit the data or is another each time it is made, or an arm that lacks
+            labels.
+    """
+    preprocess, seed = recipe.student.preprocess or data.preprocess, recipe.proof.seeds[0]
+    once, again = (new_student(recipe, data, materials, seed) for _ in range(2))
+    _check_pairing(once, data.train, preprocess)
+    _check_same(seed, {"once": digest_tensors(once.state_dict()), "again": digest_tensors(again.state_dict())})
+    unheard = Stored(torch.zeros(len(data.train), 1))
+    for arm in recipe.proof.arms:
+        lesson_of(arm, recipe.distill, data.train, unheard, preprocess)
 
 
 def new_student(recipe: Recipe, data: Prepared, materials: Materials, seed: int) -> nn.Module:
@@ -344,13 +413,15 @@ def _check_pairing(module: nn.Module, examples: Examples, preprocess: Preprocess
 
 def _check_same_start(opened: Run, seed: int) -> None:
     """The arms of a seed must have begun with one student, or they are no comparison."""
-    starts = {
-        arm: read_record(opened.directory / "arms" / arm / f"seed-{seed}")["initial_sha256"]
-        for arm in opened.recipe.proof.arms
-    }
+    directories = {arm: opened.directory / "arms" / arm / f"seed-{seed}" for arm in opened.recipe.proof.arms}
+    _check_same(seed, {arm: read_record(directory)["initial_sha256"] for arm, directory in directories.items()})
+
+
+def _check_same(seed: int, starts: dict[str, str]) -> None:
     if len(set(starts.values())) > 1:
         raise RecipeError(
-            f"the students of seed {seed} began with different weights: {starts}",
+            f"the students of seed {seed} begin with different weights, "
+            + ", ".join(f"{name} {sha256[:12]}" for name, sha256 in starts.items()),
             expected="one untrained student for all arms of a seed",
             do="let the student's factory take its randomness from torch alone",
         )

@@ -130,6 +130,8 @@ class Proof:
         for name, values in (("seeds", self.seeds), ("arms", self.arms)):
             if not values or len(set(values)) != len(values):
                 raise ValueError(f"{name} must name each of its members once and at least one, not {list(values)}")
+        if min(self.seeds) < 0:
+            raise ValueError(f"seeds must be 0 or more, not {min(self.seeds)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,6 +151,8 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.proof.on == "validation" and not self.data.validation:
             raise ValueError("proof.on is validation, so data.validation must say how many examples to hold out")
+        if self.distill.views == "live" and "shuffled-teacher" in self.proof.arms:
+            raise ValueError("shuffled-teacher permutes stored signals: set distill.views to 1, or leave the arm out")
 
 
 def read_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> Recipe:
@@ -168,16 +172,30 @@ def recipe_from_tree(tree: Any, changes: Mapping[str, Any], *, where: str) -> Re
     """
     if not isinstance(tree, dict):
         raise RecipeError(
-            f"{where} holds {type(tree).__name__}",
+            f"{where} is empty" if tree is None else f"{where} holds one {type(tree).__name__}",
             expected="a mapping with the keys data, teacher, student ...",
             do="begin with one of the recipes in examples/",
         )
     tree = _copied(tree)
     for key, value in changes.items():
-        _set(tree, key, value)
+        _set(tree, key, _copied(value))
     _lift_temperature(tree.get("distill"))
     _nest_source(tree)
     return build(Recipe, tree, where=where)
+
+
+def path_of(text: str, key: str) -> Path:
+    """A path as a recipe gives it, `~` understood.
+
+    Raises:
+        RecipeError: no path of this machine; `key` is named.
+    """
+    try:
+        if "\0" not in text:
+            return Path(text).expanduser()
+    except RuntimeError:  # ~somebody who is not here
+        pass
+    raise RecipeError(f"{key} is {text!r}", expected="a path of this machine", do="mend it")
 
 
 def tree_of(recipe: Recipe) -> dict[str, Any]:
@@ -209,12 +227,13 @@ def _lift_temperature(distill: Any) -> None:
     objective = distill.get("objective", {"name": "soft-targets"})
     if not given or not isinstance(objective, dict):
         return
-    kind = CATALOGUE.get(objective.get("name", ""))
+    name = objective.get("name")
+    kind = CATALOGUE.get(name) if isinstance(name, str) else None
     takes_it = kind is None or "temperature" in {f.name for f in fields(kind)}  # type: ignore[arg-type]
     values = [*given.values(), *([objective["temperature"]] if "temperature" in objective else [])]
     if not takes_it or any(value != values[0] for value in values):
         raise RecipeError(
-            f"distill has {' and '.join(given)} = {values} with the objective {objective.get('name')}",
+            f"distill has {' and '.join(given)} = {values} with the objective {name}",
             expected="one temperature, and an objective that has one",
             do="give it once, or leave it out",
         )

@@ -5,6 +5,7 @@ Nothing is executed: tags, anchors and aliases are refused, as are duplicate key
 
 import io
 import json
+import math
 from dataclasses import dataclass, fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -19,6 +20,8 @@ from limbeck.errors import RecipeError
 
 MOST_BYTES = 256 * 1024
 MOST_DEPTH = 20
+MOST_NAMED = 5
+"""Errors that one message names; the others are counted."""
 ALIASES = {"distill": ["temperature", "distillation_temp"]}
 """Keys of the file form that no class has: conveniences, undone on reading."""
 
@@ -89,6 +92,8 @@ def _refuse_cleverness(text: str, where: str) -> None:
             raise _not_yaml(where, f"line {event.start_mark.line + 1}: an anchor or alias")
         if getattr(event, "tag", None):
             raise _not_yaml(where, f"line {event.start_mark.line + 1}: the tag {event.tag}")
+        if getattr(event, "version", None):  # %YAML 1.1 would make a boolean of `no`
+            raise _not_yaml(where, f"line {event.start_mark.line + 1}: a % directive")
         depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
         if depth > MOST_DEPTH:
             raise _not_yaml(where, f"line {event.start_mark.line + 1}: nesting deeper than {MOST_DEPTH}")
@@ -105,25 +110,48 @@ def _not_yaml(where: str, why: str) -> RecipeError:
 # --- from plain values to frozen ones ------------------------------------------------------------------------------
 
 
-def build(kind: type[T], tree: Any, *, where: str) -> T:
+def build(kind: type[T], tree: Any, *, where: str, do: str = "mend it in the file or with --set") -> T:
     """A dataclass from plain values, strictly: no key too many, no string for a number.
 
     Raises:
         RecipeError: naming every key at fault, with the nearest known one for a key that is not.
     """
+    _check_plain(tree, "", where, do)
     try:
         # In JSON's strict mode lists become tuples and mappings dataclasses, and nothing else is converted.
-        text = json.dumps(tree, default=str)
+        text = json.dumps(tree, default=_plain)
         return TypeAdapter(kind).validate_json(text, strict=True, extra="forbid")
     except ValidationError as error:
         found = error.errors(include_url=False)
-        problems = [_problem(kind, one) for one in found]
-        many = f"{len(problems)} errors" if len(problems) > 1 else "an error"
+        problems = [_problem(kind, one) for one in found[:MOST_NAMED]]
+        many = f"{len(found)} errors" if len(found) > 1 else "an error"
+        more = " ..." if len(found) > len(problems) else ""
         raise RecipeError(
-            f"{where} has {many}: " + "; ".join(came for came, _ in problems),
+            f"{where} has {many}: " + "; ".join(came for came, _ in problems) + more,
             expected="; ".join(dict.fromkeys(expected for _, expected in problems)),
-            do="mend it in the file or with --set; docs/recipe.md has every key",
+            do=f"{do}; docs/recipe.md has every key",
         ) from None
+
+
+def _check_plain(value: Any, name: str, where: str, do: str) -> None:
+    """Refuse what YAML can say and a recipe cannot: keys that are no names, numbers that are not finite."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise RecipeError(f"{where} has the key {key!r}", expected="names as keys", do=do)
+            _check_plain(item, f"{name}.{key}".lstrip("."), where, do)
+    elif isinstance(value, list | tuple):
+        for place, item in enumerate(value):
+            _check_plain(item, f"{name}.{place}", where, do)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise RecipeError(f"{where} has an error: {name} is {value}", expected=f"{name}: a finite number", do=do)
+
+
+def _plain(value: Any) -> Any:
+    """What Python hands over instead of plain values: numbers and arrays of numpy, a range; else its text."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return list(value) if isinstance(value, range) else str(value)
 
 
 def _problem(kind: type, error: Any) -> tuple[str, str]:
@@ -140,11 +168,22 @@ def _problem(kind: type, error: Any) -> tuple[str, str]:
             name = place.name if place.name.endswith(f".{key}") else f"{place.name}.{key}"
             came = value.get(key) if isinstance(value, dict) else value
             tags = [tag for tag in _options(place.kind) if tag != "python"]
-            return f"{name} is {came!r}{_hint(came, tags)}", f"{name}: one of {', '.join(tags)}"
+            return f"{name} is {_shown(came)}{_hint(came, tags)}", f"{name}: one of {', '.join(tags)}"
         case "value_error":
             return f"{place.name or 'the recipe'}: {error['ctx']['error']}", "values that fit"
+        case "dataclass_type" | "dict_type":
+            first = next((fields(member)[0].name for member in _options(place.kind).values()), None)
+            names = ", ".join(tag for tag in _options(place.kind) if tag != "python")
+            which = f" with {first}: one of {names}" if first else ""
+            return f"{place.name} is {_shown(value)}", f"{place.name}: a mapping{which}"
         case _:
-            return f"{place.name} is {value!r}", f"{place.name}: {error['msg'].removeprefix('Input should be ')}"
+            expected = error["msg"].removeprefix("Input should be ").replace("array", "list")
+            return f"{place.name} is {_shown(value)}", f"{place.name}: {expected}"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _hint(came: Any, known: list[str]) -> str:

@@ -2,25 +2,30 @@
 
 import logging
 import os
+import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from limbeck.errors import MissingError, RecipeError
-from limbeck.files import disk_errors, locked, sweep, write_json, write_text
+from limbeck.errors import DataError, MissingError, RecipeError
+from limbeck.files import disk_errors, locked, read_json, sweep, write_json, write_text
 from limbeck.progress import Stop, Watch, stoppable
-from limbeck.recipe import Recipe, TrainedTeacher, tree_of
+from limbeck.recipe import Recipe, TrainedTeacher, path_of, tree_of
 from limbeck.recipe_text import read_yaml, write_yaml
-from limbeck.record import environment
+from limbeck.record import RECORD, environment
 from limbeck.training import Fit, Place, World
 
 RESOLVED = "recipe.resolved.yaml"
-_OURS = {"recipe.yaml", RESOLVED, "environment.json", "run.log", ".lock", ".lock-holder"}
+ORIGIN = "origin.json"
+"""Which data and which teacher a run was begun with, as sha256."""
+
+_BEGUN = {RESOLVED, ORIGIN, "environment.json", "run.log"}
+_MADE = {"labels", "teacher", "arms", "metrics.jsonl", RECORD, "report.md", "report.html"}
 
 _log = logging.getLogger("limbeck")
 
@@ -45,27 +50,46 @@ class Run:
 def check_out(out: Path, *, resume: bool, overwrite: bool) -> None:
     """Refuse a directory that holds something, unless the user said what to do with it.
 
+    A run that ended before it made anything, for want of a teacher perhaps, is begun anew without a word.
+
     Raises:
         RecipeError: both ways out are named.
+        DiskError: the directory cannot be looked into.
     """
     if resume and overwrite:
         raise RecipeError("--resume came with --overwrite", expected="one of them", do="choose")
-    if out.exists() and not out.is_dir():
-        raise RecipeError(f"{out} is a file", expected="a directory for the run", do="set another out")
-    if resume or not out.exists() or not any(out.iterdir()):
+    with disk_errors(out):
+        if out.exists() and not out.is_dir():
+            raise RecipeError(f"{out} is a file", expected="a directory for the run", do="set another out")
+        found = {path.name for path in out.iterdir()} if out.exists() else set()
+    made = {name for name in found - _BEGUN if not name.startswith(".")}  # locks and temporary files are hidden
+    if not made or (resume and RESOLVED in found):
         return
+    if RESOLVED not in found:
+        raise RecipeError(
+            f"{out} is not empty and does not look like a run of limbeck",
+            expected=f"a new directory, or one with a {RESOLVED}",
+            do="set another out, or empty it yourself",
+        )
     if not overwrite:
         raise RecipeError(
             f"{out} is not empty",
             expected="a new directory, or a word on what to do with this one",
             do="--resume goes on with the run in it, --overwrite deletes it, --set out=... leaves it alone",
         )
-    if not (out / RESOLVED).exists() and not {path.name for path in out.iterdir()} <= _OURS:
-        raise RecipeError(
-            f"{out} is not empty and does not look like a run of limbeck",
-            expected=f"a directory with a {RESOLVED} before anything in it is deleted",
-            do="set another out, or empty it yourself",
-        )
+
+
+def _check_spared(recipe: Recipe, out: Path) -> None:
+    """Refuse to overwrite what the recipe is going to read."""
+    leaves = _leaves(tree_of(recipe))
+    for key in ("data.path", "teacher.path"):
+        read = path_of(leaves.get(key, ""), key).resolve()
+        if any(read.is_relative_to((out / name).resolve()) for name in _MADE):
+            raise RecipeError(
+                f"--overwrite would delete {key}, {leaves[key]}",
+                expected="an out apart from what the run reads",
+                do="set another out",
+            )
 
 
 @contextmanager
@@ -77,7 +101,7 @@ def open_run(recipe: Recipe, *, world: World, resume: bool, overwrite: bool, wat
         DataError: another process is writing it.
         DiskError: it cannot be written.
     """
-    out = Path(recipe.out).expanduser()
+    out = path_of(recipe.out, "out")
     device = _device(recipe.device)
     with stoppable() as stop:
         if not world.leads:
@@ -87,9 +111,10 @@ def open_run(recipe: Recipe, *, world: World, resume: bool, overwrite: bool, wat
         check_out(out, resume=resume, overwrite=overwrite)
         with locked(out):
             if overwrite:
+                _check_spared(recipe, out)
                 _empty(out)
-            resolved = _begin(recipe, out, resume)
             with _logging_to(out / "run.log"):
+                resolved = _begin(recipe, out, resume)
                 world.wait()
                 yield Run(resolved, out, device, world, watch, stop)
 
@@ -108,6 +133,26 @@ def _begin(recipe: Recipe, out: Path, resume: bool) -> Recipe:
     write_json(out / "environment.json", environment())
     write_text(out / RESOLVED, write_yaml(tree_of(recipe)))
     return recipe
+
+
+def check_origin(opened: Run, origin: dict[str, str]) -> None:
+    """Hold data or teacher against those the run was begun with: its students learnt from these.
+
+    Raises:
+        DataError: another one, named by its key in `origin`.
+    """
+    if not opened.world.leads:
+        return
+    path = opened.directory / ORIGIN
+    before = read_json(path) if path.exists() else {}
+    changed = [name for name, value in origin.items() if before.get(name, value) != value]
+    if changed:
+        raise DataError(
+            f"{opened.directory} was begun with another {' and another '.join(changed)}",
+            expected="the same data and the same teacher, so that all its students learnt from one source",
+            do="undo the change, or start a new run in another out, or with --overwrite",
+        )
+    write_json(path, {**before, **origin})
 
 
 def _check_same(before: Any, now: Recipe, out: Path) -> None:
@@ -149,32 +194,45 @@ def _counted(fit: Fit, known: Any) -> Fit:
 def _device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise RecipeError(f"device is {name!r}", expected="auto, cpu, cuda or cuda:N", do="set one") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+        raise RecipeError(f"device is {name!r}", expected="auto, cpu, cuda or cuda:N", do="set one")
+    device = torch.device(name)
+    found = torch.cuda.device_count()
+    if device.type == "cuda" and (device.index or 0) >= found:
         raise MissingError(
-            f"device is {name!r}, and torch finds no GPU",
-            expected="a GPU and a build of torch for it",
+            f"device is {name!r}, and torch finds {found or 'no'} GPU{'s' * (found > 1)}",
+            expected="that GPU, and a build of torch for it",
             do="set device: cpu, or look at limbeck doctor",
         )
     return device
 
 
 def _empty(out: Path) -> None:
+    """Delete what a run leaves, and nothing that the user may have put beside it."""
     with disk_errors(out):
-        for path in out.iterdir():
+        for path in (out / name for name in sorted(_MADE | _BEGUN)):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
-            elif path.name not in (".lock", ".lock-holder"):
-                path.unlink()
+            else:
+                path.unlink(missing_ok=True)
+
+
+class _Log(logging.FileHandler):
+    """A log on a full disk is given up: the first file that matters says what is wrong, in one sentence."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Not even a complaint on stderr."""
+
+    def close(self) -> None:
+        """What does not fit on the disk is lost."""
+        with suppress(OSError):
+            super().close()
 
 
 @contextmanager
 def _logging_to(path: Path) -> Iterator[None]:
     with disk_errors(path):
-        handler = logging.FileHandler(path, encoding="utf-8")
+        handler = _Log(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     level = _log.level
     _log.addHandler(handler)

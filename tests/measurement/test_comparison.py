@@ -15,9 +15,7 @@ def table(*rows):
 
 
 def judged(correct_a, correct_b):
-    return compare(
-        correct_a, correct_b, arm="distilled", against="scratch", seeds=tuple(range(len(correct_a)))
-    )
+    return compare(correct_a, correct_b, arm="distilled", against="scratch", seeds=tuple(range(len(correct_a))))
 
 
 def test_interval_by_hand():
@@ -45,9 +43,7 @@ def _covers(generator):
     easiness_N = 0.4 + 0.5 * torch.rand(examples, generator=generator)
     luck_a, luck_b = 0.02 * torch.randn(2, seeds, 1, generator=generator)
     draw_a, draw_b = torch.rand(2, seeds, examples, generator=generator)
-    difference, half_width = paired_interval(
-        draw_a < easiness_N + truth + luck_a, draw_b < easiness_N + luck_b
-    )
+    difference, half_width = paired_interval(draw_a < easiness_N + truth + luck_a, draw_b < easiness_N + luck_b)
     return abs(difference - truth) <= half_width
 
 
@@ -90,8 +86,7 @@ def test_one_seed_is_not_compared():
 
     assert (verdict.word, verdict.difference, verdict.interval) == ("NOT COMPARED", None, None)
     assert str(verdict) == (
-        "NOT COMPARED with scratch: one seed, so the spread between trainings is unknown; "
-        "train at least 2, better 5"
+        "NOT COMPARED with scratch: one seed, so the spread between trainings is unknown; train at least 2, better 5"
     )
 
 
@@ -145,9 +140,7 @@ def test_in_words(verdict, words):
     assert str(verdict) == words
 
 
-@pytest.mark.parametrize(
-    "verdict", [verdict_of("BEATS", 0.013, 0.006, 0.020), judged(table("1111"), table("0000"))]
-)
+@pytest.mark.parametrize("verdict", [verdict_of("BEATS", 0.013, 0.006, 0.020), judged(table("1111"), table("0000"))])
 def test_a_record_gives_the_verdict_back(verdict):
     record = json.loads(json.dumps(verdict.as_dict(), allow_nan=False))
 

@@ -54,9 +54,7 @@ def _ece_by_loops(confidence, right):
     total = 0.0
     for b in range(1, ECE_BINS + 1):
         lowest = b == 1
-        inside = [
-            i for i, c in enumerate(confidence) if ((b - 1) / ECE_BINS < c or lowest) and c <= b / ECE_BINS
-        ]
+        inside = [i for i, c in enumerate(confidence) if ((b - 1) / ECE_BINS < c or lowest) and c <= b / ECE_BINS]
         if inside:
             accuracy = sum(right[i] for i in inside) / len(inside)
             mean_confidence = sum(confidence[i] for i in inside) / len(inside)

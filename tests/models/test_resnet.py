@@ -22,9 +22,7 @@ PUBLISHED_MILLIONS = {
 def test_as_many_parameters_as_published(name, millions):
     network = ResNet(name=name).build((3, 32, 32), 100)
 
-    assert parameters(network) == pytest.approx(
-        millions * 1e6, abs=600
-    )  # the published digits, rounded or cut
+    assert parameters(network) == pytest.approx(millions * 1e6, abs=600)  # the published digits, rounded or cut
 
 
 def test_resnet20_parameters_by_hand():
@@ -34,9 +32,7 @@ def test_resnet20_parameters_by_hand():
     stage3 = (32 * 64 * 9 + 64 * 64 * 9 + 4 * 64) + (32 * 64 + 2 * 64) + 2 * (2 * 64 * 64 * 9 + 4 * 64)
     head = 64 * 100 + 100
 
-    assert (
-        parameters(ResNet(name="resnet20").build((3, 32, 32), 100)) == stem + stage1 + stage2 + stage3 + head
-    )
+    assert parameters(ResNet(name="resnet20").build((3, 32, 32), 100)) == stem + stage1 + stage2 + stage3 + head
 
 
 @pytest.mark.parametrize(("name", "depth"), [("resnet20", 20), ("resnet56", 56), ("resnet8x4", 8)])

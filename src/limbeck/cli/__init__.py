@@ -3,6 +3,7 @@
 Verbs import what they need when they are called: `limbeck --help` must not wait for torch.
 """
 
+import logging
 import os
 import sys
 import traceback
@@ -29,6 +30,9 @@ app.command("doctor")(doctor.doctor)
 
 def main() -> None:
     """Run a verb; an error of the user's world becomes words and an exit status."""
+    warnings = logging.StreamHandler()
+    warnings.setLevel(logging.WARNING)
+    logging.basicConfig(handlers=[warnings], format="limbeck: %(message)s")
     try:
         app()
     except LimbeckError as error:

@@ -8,6 +8,7 @@ import typer
 
 from limbeck.cli.output import print_json
 from limbeck.cli.progress import progress_on_stderr
+from limbeck.errors import Interrupted
 
 
 def demo(
@@ -24,8 +25,10 @@ def demo(
         limbeck demo --out runs/story
     """
     from limbeck.files import write_text
+    from limbeck.recipe import path_of
     from limbeck.report import demo_markdown, peek
 
+    out = path_of(str(out), "--out")
     whisper = _run("whisper", {"out": str(out / "whisper")})
     more = _run("more", {"out": str(out / "more"), "teacher.path": str(out / "whisper" / "teacher")})
     text = demo_markdown(peek(out / "whisper"), whisper, more)
@@ -46,7 +49,10 @@ def _run(name: str, changes: dict[str, Any]) -> dict[str, Any]:
 
     with as_file(files("limbeck.cli") / "recipes" / f"{name}.yaml") as path:
         recipe = read_recipe(path, changes)
-    with progress_on_stderr() as watch:
-        record = run(recipe, Materials(), Options(overwrite=True, watch=watch))
+    try:
+        with progress_on_stderr() as watch:
+            record = run(recipe, Materials(), Options(overwrite=True, watch=watch))
+    except Interrupted as stopped:
+        raise stopped.advising("run limbeck demo again; it begins anew") from None
     write_report(Path(recipe.out), record)
     return record

@@ -1,6 +1,7 @@
 """`limbeck distill RECIPE.yaml`."""
 
 import re
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,7 +9,7 @@ import typer
 
 from limbeck.cli.output import print_json
 from limbeck.cli.progress import progress_on_stderr
-from limbeck.errors import GateError, RecipeError
+from limbeck.errors import GateError, Interrupted, RecipeError
 
 if TYPE_CHECKING:
     from limbeck.measurement import Verdict
@@ -46,16 +47,19 @@ def distill(
 
     from limbeck.measurement import Verdict
     from limbeck.pipeline import Materials, Options, run
-    from limbeck.recipe import read_recipe
+    from limbeck.recipe import path_of, read_recipe
     from limbeck.report import closing_sentence, write_report
     from limbeck.training import join_world
 
     plan = read_recipe(recipe, changes)
-    with progress_on_stderr() as watch:
-        record = run(plan, Materials(), Options(resume, overwrite, allow_weak, watch))
+    try:
+        with progress_on_stderr() as watch:
+            record = run(plan, Materials(), Options(resume, overwrite, allow_weak, watch))
+    except Interrupted as stopped:
+        raise stopped.advising(_resume_command(recipe, settings, allow_weak, require, as_json)) from None
     if not join_world().leads:
         return
-    path = write_report(Path(plan.out).expanduser(), record)
+    path = write_report(path_of(plan.out, "out"), record)
     if as_json:
         print_json(record)
     else:
@@ -64,6 +68,18 @@ def distill(
         print(f"\n{closing_sentence(record)}\nreport: {path}")
     if gate is not None:
         _check_gate(*gate, Verdict.from_dict(record["verdict"]))
+
+
+def _resume_command(
+    recipe: Path, settings: list[str] | None, allow_weak: bool, require: str | None, as_json: bool
+) -> str:
+    """What to type to go on: the command as it was given, without what begins anew."""
+    words = ["limbeck", "distill", str(recipe)]
+    for setting in settings or []:
+        words += ["--set", setting]
+    words += ["--allow-weak-teacher"] * allow_weak + ["--require", require or ""] * (require is not None)
+    words += ["--json"] * as_json + ["--resume"]
+    return shlex.join(words)
 
 
 def _setting(text: str) -> tuple[str, Any]:

@@ -7,6 +7,14 @@ import typer
 from limbeck.cli.output import print_json
 from limbeck.errors import RecipeError
 
+_ARMS = {
+    "distilled": "The student in question: it learns from labels and from the teacher, by `distill`.",
+    "scratch": "The same student on the same labels, without the teacher.",
+    "label-smoothing": "A control: scratch on labels softened by 0.1, without a teacher.",
+    "hard-teacher": "A control: the teacher's first choices without its doubts.",
+    "shuffled-teacher": "A control: the teacher's doubts about other examples of the same predicted class.",
+}
+
 
 def listing(
     kind: Annotated[str | None, typer.Argument(help="sources, teachers, models, objectives or arms.")] = None,
@@ -43,15 +51,14 @@ def _catalogue() -> dict[str, dict[str, dict[str, Any]]]:
     from limbeck.models import MODELS
     from limbeck.objectives import CATALOGUE
     from limbeck.recipe import SavedTeacher, TrainedTeacher
-    from limbeck.training import ArmName, arms
+    from limbeck.training import ArmName
 
-    told = [line.strip() for line in (arms.__doc__ or "").replace("\n", " ").split(". ") if line]
     return {
         "sources": {name: _entry(kind) for name, kind in SOURCES.items()},
         "teachers": {"train": _entry(TrainedTeacher), "saved": _entry(SavedTeacher)},
         "models": {name: _entry(kind) for name, kind in MODELS.items()},
         "objectives": {name: _entry(kind) for name, kind in CATALOGUE.items()},
-        "arms": {name: {"is": told[0], "settings": {}} for name in get_args(ArmName)},
+        "arms": {name: {"is": _ARMS[name], "settings": {}} for name in get_args(ArmName)},
     }
 
 

@@ -1,5 +1,6 @@
 """A record as a page of Markdown: a pure function, so that a report can be deleted and made again."""
 
+import shlex
 from collections.abc import Sequence
 from statistics import mean, stdev
 from typing import Any
@@ -108,8 +109,8 @@ def _setting(record: Record) -> str:
     return (
         f"## What was compared\n\nBudget: {budget}. The arms of a seed began with the same weights; arms that see the "
         f"same examples saw them in the same order. Students saw {data['student_labelled']:,} labels on "
-        f"{data['student_train']:,} examples; the teacher's data had {data['teacher_train']:,}.{held}\n\n"
-        + "\n".join(lines)
+        f"{data['student_train']:,} examples; the training set has {data['teacher_labelled']:,} on "
+        f"{data['teacher_train']:,}.{held}\n\n" + "\n".join(lines)
     )
 
 
@@ -162,27 +163,32 @@ def _notes(record: Record) -> str:
         notes.append(f"{data['duplicates']:,} training examples repeat another; each content was labelled once.")
     if any(recipe["fit"]["augment"].values()) and recipe["distill"]["views"] == 1:
         notes.append("Students saw augmented views; the teacher's labels are those of the plain images.")
+    if recipe["distill"]["views"] == "live":
+        notes.append("The teacher was also asked at every step, about the very view that the student saw.")
     if data["measured_on"] == "validation":
         notes.append("Measured on validation examples: the test set was not read.")
     if recipe["student"]["model"]["name"] == "python":
         notes.append("The student was handed over in Python.")
-    if teacher_labels := data["teacher_train"] - data["student_labelled"]:
+    if unseen := data["teacher_labelled"] - data["student_labelled"]:
         notes.append(
-            f"The teacher's training data hold {teacher_labels:,} labels that students do not see: "
-            "part of any gain over scratch is that knowledge."
+            f"The training set has {unseen:,} labels that students do not see: if the teacher learnt from them, part "
+            "of any gain over scratch is that knowledge."
         )
     return "## Notes\n\n" + ("\n".join(f"- {note}" for note in notes) or "None.")
 
 
 def _reproduce(record: Record) -> str:
-    environment = record["environment"]
-    commit = environment["commit"] or "installed package"
+    environment, recipe = record["environment"], record["recipe"]
+    commit = environment["commit"][:12] if environment["commit"] else "installed package"
+    again = f"limbeck distill {shlex.quote(recipe['out'] + '/recipe.resolved.yaml')} --set out=runs/again"
+    if "python" in (recipe["data"]["source"], recipe["teacher"]["kind"], recipe["student"]["model"]["name"]):
+        again = "limbeck.distill(...)  # the same call in Python, with another out"
     return (
         "## Reproduce\n\n"
-        f"    limbeck distill {record['recipe']['out']}/recipe.resolved.yaml --set out=runs/again\n\n"
-        f"limbeck {environment['limbeck']} ({commit[:12]}{', changed' * bool(environment['dirty'])}), "
+        f"    {again}\n\n"
+        f"limbeck {environment['limbeck']} ({commit}{', changed' * bool(environment['dirty'])}), "
         f"torch {environment['torch']}, Python {environment['python']}, {environment['processor']}, "
-        f"{environment['cores']} cores, {record['recipe']['fit']['threads']} threads, "
+        f"{environment['cores']} cores, {recipe['fit']['threads']} threads, "
         f"GPUs: {', '.join(environment['gpus']) or 'none'}."
     )
 

@@ -84,7 +84,8 @@ def loudest_whisper(logits_NC: Tensor) -> int:
 
 
 def _answer(logits_C: Tensor, temperature: float) -> Answer:
-    log_p_C = (logits_C.double() / temperature).log_softmax(dim=0)
+    # The largest becomes 0 first: else a low temperature makes infinities of all of them.
+    log_p_C = ((logits_C.double() - logits_C.amax()) / temperature).log_softmax(dim=0)
     entropy = float(-(log_p_C.exp() * log_p_C).nan_to_num().sum()) / torch.log(torch.tensor(2.0)).item()
     return Answer(temperature, tuple(log_p_C.exp().tolist()), entropy)
 
@@ -109,8 +110,10 @@ def _look_up(run: Path, key: Tensor) -> tuple[str | None, tuple[str, ...]]:
         examples = source.load().train
     except (RecipeError, DataError):
         return None, ()
-    row = int((examples.keys == key).all(dim=1).int().argmax())
-    label = int(examples.labels[row])
+    rows = (examples.keys == key).all(dim=1).nonzero()[:, 0].tolist()
+    if not rows:  # the data have changed since
+        return None, ()
+    row, label = rows[0], int(examples.labels[rows[0]])
     return None if label == UNLABELLED else examples.classes[label], _picture(examples, row)
 
 

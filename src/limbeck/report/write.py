@@ -5,6 +5,7 @@ from typing import Any
 
 from markdown_it import MarkdownIt
 
+from limbeck.errors import DataError
 from limbeck.files import write_text
 from limbeck.report.markdown import report_markdown
 
@@ -30,7 +31,17 @@ code, pre {{ background: #f3f3f0; padding: .1rem .3rem; overflow-x: auto; }}
 
 
 def write_report(directory: Path, record: dict[str, Any]) -> Path:
-    """Write both reports of a run beside its record; returns the path of the Markdown."""
+    """Write both reports of a run beside its record; returns the path of the Markdown.
+
+    Raises:
+        DataError: it is not the record of a whole run.
+    """
+    if "verdicts" not in record:
+        raise DataError(
+            f"the record in {directory} is that of one student",
+            expected="the record of a whole run",
+            do="name the directory of the run, the one with recipe.resolved.yaml",
+        )
     text = report_markdown(record)
     # Raw HTML stays text: class names and paths are the user's.
     body = MarkdownIt("commonmark", {"html": False}).enable("table").render(text)

@@ -1,0 +1,96 @@
+"""Every example runs, with a smaller budget than it has."""
+
+import runpy
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
+
+import limbeck
+from limbeck.cli import app
+from limbeck.recipe import read_recipe
+from limbeck.record import read_record
+from limbeck.training import Fit
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+ALIKE = ("fit.threads=1", "teacher.fit.threads=1", "proof.seeds=[0, 1]")
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def distill(name, *changes):
+    """Run a recipe by the command line; returns its record."""
+    options = [word for change in changes for word in ("--set", change)]
+    app(["distill", str(EXAMPLES / name), *options], standalone_mode=False)
+    return read_record(Path(read_recipe(EXAMPLES / name).out))
+
+
+def digits(count):
+    """Images [N, 8, 8] from 0 to 255, and labels."""
+    data = load_digits()
+    return (data.images[:count] * 255 / 16).astype(np.uint8), data.target[:count]
+
+
+def test_every_recipe_can_be_read():
+    for path in sorted(EXAMPLES.glob("*.yaml")):
+        read_recipe(path)
+
+
+def test_digits(capsys):
+    record = distill("digits.yaml", *ALIKE, "fit.epochs=20", "teacher.fit.epochs=4")
+    assert record["verdict"]["word"] in capsys.readouterr().out
+    assert set(record["arms"]) == {"distilled", "scratch"}
+    for readme in ("README.md", "README.ru.md"):
+        text = (EXAMPLES.parent / readme).read_text()
+        for path in [*Path("runs/digits").iterdir(), *Path("runs/digits/arms/scratch/seed-0").iterdir()]:
+            assert path.name in text or path.name.startswith("."), f"{readme} does not name {path}"
+
+
+@pytest.mark.parametrize("official", [True, False])
+def test_npz(official):
+    x, y = digits(500)
+    arrays = {"x_train": x[:400], "y_train": y[:400], "x_test": x[400:], "y_test": y[400:]}
+    np.savez("mine.npz", **arrays if official else {"x": x, "y": y})
+    changes = ("data.path=mine.npz", "fit.epochs=2", "teacher.fit.epochs=4", "teacher.model.hidden=[64]")
+    record = distill("npz.yaml", *ALIKE, *changes)
+    assert record["data"]["official_test"] == official
+    assert record["data"]["measured"] == 100
+
+
+@pytest.mark.parametrize("layout", ["train/{label}", "{label}"])
+def test_images(layout):
+    for number, (image, label) in enumerate(zip(*digits(300), strict=True)):
+        side = layout if number < 240 else layout.replace("train", "test")
+        folder = Path("mine") / side.format(label=label)
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(folder / f"{number}.png")
+    changes = (
+        "data.path=mine", "data.size=8", "data.colour=grey", "fit.epochs=1", "student.model={name: mlp, hidden: [8]}",
+        "teacher.model={name: mlp, hidden: [32]}", "teacher.fit.epochs=15", "fit.augment.shift=1",
+        "teacher.fit.augment={}", "proof.seeds=[0, 1]",
+    )  # fmt: skip
+    record = distill("images.yaml", *ALIKE, *changes)
+    assert record["data"]["input_shape"] == [1, 8, 8]
+    assert record["data"]["official_test"] == ("train" in layout)
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES.glob("*.py")))
+def test_script(name, monkeypatch, capsys):
+    results = []
+
+    def smaller(**arguments):
+        fit = replace(arguments["fit"], epochs=4)
+        assert isinstance(fit, Fit)
+        results.append(distil(**{**arguments, "fit": fit, "seeds": 2}))
+        return results[-1]
+
+    distil = limbeck.distill
+    monkeypatch.setattr(limbeck, "distill", smaller, raising=False)
+    runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+    assert str(results[0].verdict) in capsys.readouterr().out
