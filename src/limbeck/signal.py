@@ -3,8 +3,7 @@
 Dimension key: N examples, C classes.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -19,15 +18,9 @@ class Signal:
 
     Args:
         logits: [N, C], raw.
-        features: outputs of named taps, [N, ...] each.
     """
 
     logits: Tensor
-    features: Mapping[str, Tensor] = field(default_factory=dict)
-
-    def detach(self) -> "Signal":
-        """The same values as constants: no gradient passes."""
-        return Signal(self.logits.detach(), {name: value.detach() for name, value in self.features.items()})
 
 
 def raised(values: Tensor) -> Tensor:

@@ -16,11 +16,11 @@ from torch import nn
 from limbeck.data import UNLABELLED, derive_seed
 from limbeck.errors import DataError, Interrupted, RecipeError
 from limbeck.models import ConvNet, Mlp
-from limbeck.objectives import CrossEntropy
+from limbeck.objectives import CrossEntropy, SoftTargets
 from limbeck.progress import Stop, stoppable
 from limbeck.training import SGD, AdamW, Constant, Fit, Term, World, configured, fit, gradient_norms, train_step
 from limbeck.training.checkpoint import Checkpoints
-from limbeck.training.fit import Reader
+from limbeck.training.lesson import Reader
 from limbeck.training.order import Order
 from limbeck.training.step import Batch
 
@@ -323,6 +323,16 @@ def test_a_batch_norm_is_not_given_micro_batches_of_one(tmp_path):
     student = nn.Sequential(nn.Flatten(), nn.Linear(64, 3), nn.BatchNorm1d(3))
     with pytest.raises(RecipeError, match="at least 32 examples"):
         fit(student, lesson_with(), Fit(batch_size=16, accumulate=16), steps=1, seed=0, place=place_in(tmp_path))
+
+
+def test_a_term_coupled_to_its_batch_is_not_parted(tmp_path):
+    class Coupled(SoftTargets):
+        traits = replace(SoftTargets.traits, coupling="batch")
+
+    lesson = lesson_with(terms=(Term("coupled", 1.0, Coupled()),))
+    with pytest.raises(RecipeError, match="coupled, whose value"):
+        fit(student_of(Mlp()), lesson, Fit(accumulate=2), steps=1, seed=0, place=place_in(tmp_path))
+    fit(student_of(Mlp()), lesson, Fit(), steps=1, seed=0, place=place_in(tmp_path))
 
 
 def test_ranks_that_begin_otherwise_are_refused(monkeypatch):

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal, Protocol
 
 from torch import Tensor
 
-from limbeck.signal import Signal
+from limbeck.signal import Signal, raised
 
 UNLABELLED = -100
 """The label of an example whose true class is not known; every hard-label objective is 0 on it."""
@@ -60,3 +60,20 @@ class Objective(Protocol):
             [N].
         """
         ...
+
+
+def paired_logits(output: Signal, signal: Signal | None, name: str) -> tuple[Tensor, Tensor]:
+    """Student's and teacher's logits [N, C], the teacher's a constant, both in at least float32.
+
+    Raises:
+        ValueError: no signal, or shapes that differ: a width of 1 would broadcast without a word.
+    """
+    if signal is None:
+        raise ValueError(f"{name} expected the teacher's signal, got None: label the examples first")
+    student_NC, teacher_NC = output.logits, signal.logits
+    if student_NC.shape != teacher_NC.shape:
+        raise ValueError(
+            f"{name} expected logits of one shape, got {tuple(student_NC.shape)} from the student and "
+            f"{tuple(teacher_NC.shape)} from the teacher: give both the same classes"
+        )
+    return raised(student_NC), raised(teacher_NC).detach()

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from limbeck.objectives.base import Traits
-from limbeck.signal import Signal, raised
+from limbeck.objectives.base import Traits, paired_logits
+from limbeck.signal import Signal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,23 +66,6 @@ class HardTargets:
         """Values [N] in nats from two logits [N, C]; the labels are not used."""
         student_NC, teacher_NC = paired_logits(output, signal, self.name)
         return F.cross_entropy(student_NC, teacher_NC.argmax(dim=-1), reduction="none")
-
-
-def paired_logits(output: Signal, signal: Signal | None, name: str) -> tuple[Tensor, Tensor]:
-    """Student's and teacher's logits [N, C], the teacher's a constant, both in at least float32.
-
-    Raises:
-        ValueError: no signal, or shapes that differ: a width of 1 would broadcast without a word.
-    """
-    if signal is None:
-        raise ValueError(f"{name} expected the teacher's signal, got None: label the examples first")
-    student_NC, teacher_NC = output.logits, signal.logits
-    if student_NC.shape != teacher_NC.shape:
-        raise ValueError(
-            f"{name} expected logits of one shape, got {tuple(student_NC.shape)} from the student and "
-            f"{tuple(teacher_NC.shape)} from the teacher: give both the same classes"
-        )
-    return raised(student_NC), raised(teacher_NC).detach()
 
 
 def kl(log_a_NC: Tensor, log_b_NC: Tensor) -> Tensor:

@@ -40,7 +40,7 @@ def fit(student: nn.Module, lesson: Lesson, settings: Fit, *, steps: int, seed: 
         RecipeError: the loss or a weight is no longer finite, or a rank would get no example of a micro-batch.
         DataError: the ranks do not begin alike.
     """
-    _check_shares(student, settings, place.world)
+    _check_parts(student, lesson, settings, place.world)
     with _own_randomness(place.device):
         _walk(student, lesson, settings, steps=steps, seed=seed, place=place)
     return student.eval()
@@ -115,16 +115,24 @@ def _own_randomness(device: torch.device) -> AbstractContextManager[None]:
     return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
 
 
-def _check_shares(student: nn.Module, settings: Fit, world: World) -> None:
+def _check_parts(student: nn.Module, lesson: Lesson, settings: Fit, world: World) -> None:
+    """Whether the batch of a step can be parted among micro-batches and ranks."""
     parts = settings.accumulate * world.size
+    came = f"fit.batch_size {settings.batch_size}, parted into {settings.accumulate} micro-batches on {world.size} ranks"
     # The variance of one example is no variance: a batch norm cannot learn from a micro-batch of one.
     least = parts * (2 if any(isinstance(part, _BatchNorm) for part in student.modules()) else 1)
     if settings.batch_size < least:
         raise RecipeError(
-            f"fit.batch_size {settings.batch_size} came with {settings.accumulate} micro-batches on each of "
-            f"{world.size} ranks",
+            came,
             expected=f"a batch of at least {least} examples",
-            do="raise fit.batch_size, or start fewer processes",
+            do="raise fit.batch_size, lower fit.accumulate, or start fewer processes",
+        )
+    coupled = [term.name for term in lesson.terms if term.objective.traits.coupling == "batch"]
+    if coupled and parts > 1:
+        raise RecipeError(
+            f"{came}, with {', '.join(coupled)}, whose value for one example depends on the others of its batch",
+            expected="the whole batch in one piece: such terms do not add up over parts",
+            do="set fit.accumulate: 1 and start one process",
         )
 
 
