@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -35,3 +36,9 @@ def recipe(tmp_path: Path, npz: Path) -> Path:
     path = tmp_path / "recipe.yaml"
     path.write_text(write_yaml(tree(npz, tmp_path / "run")))
     return path
+
+
+@pytest.fixture
+def unsynced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test of a run has to survive a power cut: fsync is most of a small run's time."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)

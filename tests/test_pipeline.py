@@ -22,6 +22,8 @@ from limbeck.record import read_record
 from limbeck.signal import Signal
 from running import TEST, TRAIN, Heard, images, measured, module_teacher, rows, run_tree, students, tell, tree
 
+pytestmark = pytest.mark.usefixtures("unsynced")
+
 ALL_ARMS = ["distilled", "scratch", "label-smoothing", "hard-teacher", "shuffled-teacher"]
 
 

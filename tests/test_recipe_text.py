@@ -145,3 +145,8 @@ def test_building_converts_nothing_but_lists_and_numpy():
         with pytest.raises(RecipeError, match="x has an error"):
             build(Few, values, where="x")
     assert build(Few, {"name": datetime.date(2026, 1, 2)}, where="x").name == "2026-01-02"
+
+
+def test_what_is_shared_is_written_twice():
+    shared = {"a": [1, 2]}
+    assert parse_yaml(write_yaml({"x": shared, "y": shared}), where="r") == {"x": shared, "y": shared}

@@ -180,7 +180,8 @@ def _is_own(objective: Any) -> bool:
     """Whether an objective is the user's own, of no catalogue."""
     if objective is None or isinstance(objective, tuple(CATALOGUE.values())):
         return False
-    if is_dataclass(objective) and callable(objective) and hasattr(objective, "traits") and hasattr(objective, "name"):
+    made = is_dataclass(objective) and not isinstance(objective, type)
+    if made and callable(objective) and hasattr(objective, "traits") and hasattr(objective, "name"):
         return True
     raise RecipeError(
         f"objective is a {type(objective).__name__}",

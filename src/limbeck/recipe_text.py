@@ -82,6 +82,7 @@ def _yaml() -> Any:
     yaml.default_flow_style = None
     yaml.sort_base_mapping_type_on_output = False
     yaml.width = 110
+    yaml.representer.ignore_aliases = lambda _: True  # what is named twice is written twice: we read no anchors
     return yaml
 
 

@@ -3,6 +3,7 @@
 Dimension key: N stored examples, C classes, H rows and W columns of an image.
 """
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,7 @@ def loudest_whisper(logits_NC: Tensor) -> int:
 def _answer(logits_C: Tensor, temperature: float) -> Answer:
     # The largest becomes 0 first: else a low temperature makes infinities of all of them.
     log_p_C = ((logits_C.double() - logits_C.amax()) / temperature).log_softmax(dim=0)
-    entropy = float(-(log_p_C.exp() * log_p_C).nan_to_num().sum()) / torch.log(torch.tensor(2.0)).item()
+    entropy = float(-(log_p_C.exp() * log_p_C).nan_to_num().sum()) / math.log(2)
     return Answer(temperature, tuple(log_p_C.exp().tolist()), entropy)
 
 

@@ -118,7 +118,7 @@ def _own_randomness(device: torch.device) -> AbstractContextManager[None]:
 def _check_parts(student: nn.Module, lesson: Lesson, settings: Fit, world: World) -> None:
     """Whether the batch of a step can be parted among micro-batches and ranks."""
     parts = settings.accumulate * world.size
-    came = f"fit.batch_size {settings.batch_size}, parted into {settings.accumulate} micro-batches on {world.size} ranks"
+    came = f"fit.batch_size {settings.batch_size} for {settings.accumulate} micro-batches on {world.size} ranks"
     # The variance of one example is no variance: a batch norm cannot learn from a micro-batch of one.
     least = parts * (2 if any(isinstance(part, _BatchNorm) for part in student.modules()) else 1)
     if settings.batch_size < least:

@@ -1,0 +1,258 @@
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import TensorDataset
+
+import limbeck
+from limbeck.data import Digits, Npz, Preprocess
+from limbeck.errors import DataError, Interrupted, LimbeckError, RecipeError
+from limbeck.files import digest_tensors
+from limbeck.models import Mlp
+from limbeck.progress import Progress
+from limbeck.recipe_text import read_yaml
+from limbeck.training import Fit
+from running import TEST, TRAIN, Heard, images, module_teacher, rows, students, tell
+
+pytestmark = pytest.mark.usefixtures("unsynced")
+
+
+def test_the_result(tmp_path: Path):
+    result = tell(tmp_path)
+    assert result.directory == tmp_path
+    assert result.verdict.arm == "distilled"
+    assert result.verdict.against == "scratch"
+    assert result.verdicts == (result.verdict,)
+    assert str(result) == f"distilled {result.verdict}."
+    assert (tmp_path / "report.md").exists()
+    assert (tmp_path / "report.html").exists()
+
+
+def test_the_student_is_that_of_the_lowest_seed(tmp_path: Path):
+    result = tell(tmp_path, seeds=[5, 2])
+    weights = limbeck.load_model(tmp_path / "arms/distilled/seed-2/student", nn.Linear(6, 3)).module.state_dict()
+    assert digest_tensors(result.student.state_dict()) == digest_tensors(weights)
+    assert not result.student.training
+    assert result.preprocess == Preprocess()
+    with torch.no_grad():
+        answers = result.student(result.preprocess(torch.from_numpy(rows(1, TEST)[0])))
+    accuracy = float((answers.argmax(1).numpy() == rows(1, TEST)[1]).mean())
+    assert accuracy == result.record["arms"]["distilled"][1]["accuracy"]
+
+
+def test_the_delivered_folder_has_no_teacher_in_it(tmp_path: Path):
+    tell(tmp_path, teacher=module_teacher())
+    folder = tmp_path / "arms/distilled/seed-0/student"
+    assert {path.name for path in folder.iterdir()} == {"model.safetensors", "config.json", "manifest.json"}
+    assert (folder / "model.safetensors").stat().st_size < 400
+
+
+@pytest.mark.parametrize("student", ["mlp", Mlp(hidden=(4,)), lambda: nn.Linear(6, 3), nn.Linear(6, 3)])
+def test_students_of_every_kind(tmp_path: Path, student: Any):
+    result = tell(tmp_path, student=student)
+    assert isinstance(result.student, nn.Module)
+    assert result.student(torch.zeros(2, 6)).shape == (2, 3)
+    fits = [fit for fits in result.record["arms"].values() for fit in fits]
+    assert len({fit["initial_sha256"] for fit in fits}) == (1 if isinstance(student, nn.Module) else 2)
+
+
+def test_an_instance_is_the_start_and_stays_as_it_was(tmp_path: Path):
+    student = nn.Linear(6, 3)
+    before = digest_tensors(student.state_dict())
+    result = tell(tmp_path, student=student)
+    assert digest_tensors(student.state_dict()) == before
+    assert result.record["arms"]["distilled"][0]["initial_sha256"] == before
+    assert result.record["recipe"]["student"]["model"] == {"name": "python", "what": "Linear"}
+
+
+def test_the_caller_keeps_his_randomness_and_his_teacher(tmp_path: Path):
+    teacher = module_teacher().train()
+    before = digest_tensors(teacher.state_dict())
+    torch.manual_seed(3)
+    expected = torch.rand(3)
+    torch.manual_seed(3)
+    tell(tmp_path, teacher=teacher, fit=Fit(epochs=1, threads=1, deterministic=True))
+    assert torch.equal(torch.rand(3), expected)
+    assert teacher.training
+    assert digest_tensors(teacher.state_dict()) == before
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_data_of_every_kind(tmp_path: Path):
+    (x, y), (x_test, y_test) = rows(0, TRAIN), rows(1, TEST)
+    arrays = tell(tmp_path / "a").record
+    tensors = tell(
+        tmp_path / "t",
+        train=(torch.from_numpy(x), torch.from_numpy(y)),
+        test=(torch.from_numpy(x_test), torch.from_numpy(y_test)),
+    ).record
+    sets = tell(
+        tmp_path / "d",
+        train=TensorDataset(torch.from_numpy(x), torch.from_numpy(y)),
+        test=TensorDataset(torch.from_numpy(x_test), torch.from_numpy(y_test)),
+    ).record
+    assert students(arrays) == students(tensors) == students(sets)
+
+
+def test_a_source_is_data_too(tmp_path: Path, npz: Path, finished: Path):
+    result = tell(tmp_path / "x", train=Npz(path=str(npz)), test=None, teacher=finished / "teacher", student="mlp")
+    assert result.record["recipe"]["data"]["source"] == "npz"
+    assert result.record["recipe"]["teacher"] == {"kind": "saved", "path": str(finished / "teacher")}
+    assert result.preprocess == Preprocess(scale=255.0)
+
+
+def test_a_share_is_held_out_where_no_test_is_given(tmp_path: Path):
+    record = tell(tmp_path, test=None).record
+    assert record["data"]["measured"] == TRAIN // 5
+    assert not record["data"]["official_test"]
+    with pytest.raises(RecipeError, match="the teacher is an array, and no test was given"):
+        tell(tmp_path / "x", test=None, teacher=rows(0, TRAIN)[0][:, :3])
+
+
+def test_settings_arrive(tmp_path: Path):
+    result = tell(
+        tmp_path,
+        fit=None,
+        epochs=np.int64(1),
+        batch_size=50,
+        lr=np.float32(0.5),
+        seeds=np.arange(2),
+        alpha=np.float64(0.3),
+        temperature=2,
+        labelled=30,
+        validation=20,
+        preprocess=Preprocess(scale=2.0),
+        arms=["scratch", "distilled"],
+        classes=["x", "y", "z"],
+        device="cpu",
+    )
+    recipe = result.record["recipe"]
+    assert recipe == read_yaml(tmp_path / "recipe.resolved.yaml")
+    assert (recipe["fit"]["epochs"], recipe["fit"]["batch_size"]) == (1, 50)
+    assert recipe["fit"]["optimizer"]["lr"] == 0.5
+    assert recipe["proof"]["seeds"] == [0, 1]
+    assert recipe["distill"]["alpha"] == 0.3
+    assert recipe["distill"]["objective"]["temperature"] == 2.0
+    assert (recipe["data"]["labelled"], recipe["data"]["validation"]) == (30, 20)
+    assert list(result.record["arms"]) == ["scratch", "distilled"]
+    assert result.record["data"]["classes"] == ["x", "y", "z"]
+    assert result.preprocess == Preprocess(scale=2.0)
+
+
+def test_an_objective_replaces_the_temperature(tmp_path: Path):
+    record = tell(tmp_path, temperature=9, objective=limbeck.SoftTargets(temperature=2, divergence="reverse-kl")).record
+    assert record["recipe"]["distill"]["objective"] == {
+        "name": "soft-targets",
+        "temperature": 2.0,
+        "divergence": "reverse-kl",
+    }
+
+
+def test_overwrite_and_resume(tmp_path: Path):
+    first = tell(tmp_path).record
+    with pytest.raises(RecipeError, match="is not empty"):
+        tell(tmp_path)
+    assert tell(tmp_path, resume=True).record == first
+    assert students(tell(tmp_path, overwrite=True, alpha=0.9).record) != students(first)
+
+
+def test_interrupted_calls_say_how_to_go_on(tmp_path: Path):
+    def watch(progress: Progress) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(Interrupted, match="stopped by SIGINT after a safe checkpoint") as caught:
+        tell(tmp_path, watch=watch)
+    assert caught.value.do == "make the same call again with resume=True"
+    assert tell(tmp_path, resume=True).record["verdict"]
+
+
+def test_a_watcher_hears_of_every_stage(tmp_path: Path):
+    heard = Heard()
+    tell(tmp_path, watch=heard)
+    stages = list(dict.fromkeys(progress.stage for progress in heard))
+    assert stages == ["labels", "distilled 0", "scratch 0", "distilled 1", "scratch 1"]
+    assert all(0 < progress.done <= progress.total for progress in heard)
+    last = [progress for progress in heard if progress.stage == "distilled 0"][-1]
+    assert last.done == last.total
+    assert set(last.facts) == {
+        "student_loss",
+        "distillation_loss",
+        "data_seconds",
+        "teacher_seconds",
+        "student_seconds",
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"teacher": None}, "the teacher is None"),
+        ({"teacher": [[1.0, 2.0]]}, "the teacher is a list"),
+        ({"teacher": 3}, "the teacher is a int"),
+        ({"teacher": np.zeros((5, 3))}, "has shape (5, 3)"),
+        ({"teacher": "nowhere"}, "nowhere holds no saved model"),
+        ({"teacher": lambda x: [1, 2]}, "the teacher answered"),
+        ({"teacher": lambda x: x[:, 0]}, "the teacher answered"),
+        ({"teacher": lambda x: torch.zeros(len(x), 3)}, "the same answer to all"),
+        ({"student": "mpl"}, "student is 'mpl'"),
+        ({"student": 3}, "student is a int"),
+        ({"student": None}, "student is a NoneType"),
+        ({"student": lambda: 3}, "factory gave a int"),
+        ({"student": nn.Linear(6, 4)}, "shape (2, 4)"),
+        ({"student": nn.Linear(5, 3)}, "the model failed on a batch"),
+        ({"student": "convnet"}, "convnet got examples of shape (6,)"),
+        ({"train": None}, "train is a NoneType"),
+        ({"train": "digit"}, "train is 'digit'"),
+        ({"train": rows(0, 20)[0]}, "train is a ndarray"),
+        ({"train": (rows(0, 20)[0], rows(0, 19)[1])}, "20 inputs came with labels of shape (19,)"),
+        ({"train": (rows(0, 20)[0], rows(0, 20)[0])}, "the labels of train has the shape"),
+        ({"train": (rows(0, 20)[0] * np.nan, rows(0, 20)[1])}, "20 of 20 examples hold NaN or infinity"),
+        ({"train": (np.array([["a"]]), [0])}, "has the type"),
+        ({"train": Digits()}, "test came with a source"),
+        ({"train": "digits", "test": None, "classes": ["a"]}, "classes came with a source"),
+        ({"test": images(1, 9)}, "a training example"),
+        ({"test": (rows(1, 9)[0][:, :5], rows(1, 9)[1])}, "the shape of a training example"),
+        ({"classes": ["a", "b"]}, "labels have no class"),
+        ({"alpha": 1.1}, "alpha is a share"),
+        ({"alpha": "0.1"}, "distill.alpha is '0.1'"),
+        ({"alpha": None, "temperature": "4"}, "distill.objective.temperature is '4'"),
+        ({"temperature": 0}, "temperature must be a positive number"),
+        ({"temperature": float("nan")}, "temperature is nan"),
+        ({"objective": "soft"}, "objective is a str"),
+        ({"objective": limbeck.SoftTargets}, "objective is a type"),
+        ({"fit": {"epochs": 3}}, "fit is a dict"),
+        ({"preprocess": lambda x: x}, "preprocess is a function"),
+        ({"fit": None, "epochs": 0}, "epochs must be 1 or more"),
+        ({"fit": None, "epochs": 1.5}, "fit.epochs is 1.5"),
+        ({"fit": None, "batch_size": -1}, "batch_size must be 1 or more"),
+        ({"fit": None, "lr": "fast"}, "fit.optimizer.lr is 'fast'"),
+        ({"seeds": 0}, "seeds must name"),
+        ({"seeds": -3}, "seeds must name"),
+        ({"seeds": [-1]}, "seeds must be 0 or more"),
+        ({"seeds": 2.5}, "proof.seeds is 2.5"),
+        ({"seeds": [0, 0]}, "seeds must name"),
+        ({"arms": "distilled"}, "proof.arms is 'distilled'"),
+        ({"arms": ["destilled"]}, "proof.arms.0 is 'destilled'"),
+        ({"arms": []}, "arms must name"),
+        ({"labelled": 0}, "labelled must be 1 or more"),
+        ({"labelled": 10**6}, "1000000 examples are to be chosen"),
+        ({"labelled": 2}, "2 examples are to be labelled"),
+        ({"validation": 10**6}, "1000000 examples are to be chosen"),
+        ({"device": "tpu"}, "device is 'tpu'"),
+        ({"device": 0}, "device is 0"),
+        ({"out": None}, "out is None"),
+        ({"out": "a\0b"}, "out is 'a"),
+    ],
+)
+def test_misuse_is_refused_in_words(tmp_path: Path, changes: dict[str, Any], words: str):
+    with pytest.raises(LimbeckError) as caught:
+        tell(**{"out": tmp_path / "run", **changes})
+    assert isinstance(caught.value, RecipeError | DataError)
+    assert words in caught.value.came
+    assert caught.value.expected
+    assert caught.value.do
+    assert not list(tmp_path.glob("run/arms/*/*/student"))
