@@ -1,6 +1,7 @@
 """Small runs for the tests of recipe, pipeline, report and command line."""
 
 import io
+import signal
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -14,7 +15,8 @@ from torch import nn
 import limbeck
 import limbeck.cli
 from limbeck.distillation import Result
-from limbeck.pipeline import Materials, Options, run
+from limbeck.pipeline import Options, run
+from limbeck.preparation import Materials
 from limbeck.progress import Progress
 from limbeck.recipe import recipe_from_tree
 from limbeck.training import AdamW, Fit
@@ -137,3 +139,15 @@ class Heard(list[Progress]):
 
     def __call__(self, progress: Progress) -> None:
         self.append(progress)
+
+
+class Interrupting:
+    """A watcher that presses Ctrl-C at the sign of life with this number."""
+
+    def __init__(self, at: int, number: signal.Signals = signal.SIGINT) -> None:
+        self.at, self.number, self.heard = at, number, 0
+
+    def __call__(self, progress: Progress) -> None:
+        self.heard += 1
+        if self.heard == self.at:
+            signal.raise_signal(self.number)

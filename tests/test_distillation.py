@@ -1,4 +1,3 @@
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,9 @@ from limbeck.data import Digits, Npz, Preprocess
 from limbeck.errors import DataError, Interrupted, LimbeckError, RecipeError
 from limbeck.files import digest_tensors
 from limbeck.models import Mlp
-from limbeck.progress import Progress
 from limbeck.recipe_text import read_yaml
 from limbeck.training import Fit
-from running import TEST, TRAIN, Heard, images, module_teacher, rows, students, tell
+from running import TEST, TRAIN, Heard, Interrupting, images, module_teacher, rows, students, tell
 
 pytestmark = pytest.mark.usefixtures("unsynced")
 
@@ -161,11 +159,8 @@ def test_overwrite_and_resume(tmp_path: Path):
 
 
 def test_interrupted_calls_say_how_to_go_on(tmp_path: Path):
-    def watch(progress: Progress) -> None:
-        signal.raise_signal(signal.SIGINT)
-
     with pytest.raises(Interrupted, match="stopped by SIGINT after a safe checkpoint") as caught:
-        tell(tmp_path, watch=watch)
+        tell(tmp_path, watch=Interrupting(1))
     assert caught.value.do == "make the same call again with resume=True"
     assert tell(tmp_path, resume=True).record["verdict"]
 
@@ -224,8 +219,10 @@ def test_a_watcher_hears_of_every_stage(tmp_path: Path):
         ({"temperature": float("nan")}, "temperature is nan"),
         ({"objective": "soft"}, "objective is a str"),
         ({"objective": limbeck.SoftTargets}, "objective is a type"),
-        ({"fit": {"epochs": 3}}, "fit is a dict"),
-        ({"preprocess": lambda x: x}, "preprocess is a function"),
+        ({"fit": {"epoch": 3}}, "unknown key fit.epoch (did you mean epochs?)"),
+        ({"fit": 3}, "fit is 3"),
+        ({"fit": Fit(checkpoint_seconds=float("inf"))}, "fit.checkpoint_seconds is inf"),
+        ({"preprocess": lambda x: x}, "student.preprocess is '<function"),
         ({"fit": None, "epochs": 0}, "epochs must be 1 or more"),
         ({"fit": None, "epochs": 1.5}, "fit.epochs is 1.5"),
         ({"fit": None, "batch_size": -1}, "batch_size must be 1 or more"),

@@ -15,12 +15,26 @@ from limbeck.errors import DataError, Interrupted, RecipeError
 from limbeck.files import describe
 from limbeck.measurement import Verdict
 from limbeck.objectives import Traits
-from limbeck.pipeline import Materials, Options, prepare, run
+from limbeck.pipeline import Options, run
+from limbeck.preparation import Materials, prepare
 from limbeck.progress import Progress
 from limbeck.recipe import recipe_from_tree
 from limbeck.record import read_record
 from limbeck.signal import Signal
-from running import TEST, TRAIN, Heard, images, measured, module_teacher, rows, run_tree, students, tell, tree
+from running import (
+    TEST,
+    TRAIN,
+    Heard,
+    Interrupting,
+    images,
+    measured,
+    module_teacher,
+    rows,
+    run_tree,
+    students,
+    tell,
+    tree,
+)
 
 pytestmark = pytest.mark.usefixtures("unsynced")
 
@@ -418,18 +432,6 @@ def test_a_diverging_student_ends_the_run_in_words(npz: Path, tmp_path: Path):
 
 
 # --- resume -------------------------------------------------------------------------------------------------------
-
-
-class Interrupting:
-    """A watcher that presses Ctrl-C at the sign of life with this number."""
-
-    def __init__(self, at: int, number: signal.Signals = signal.SIGINT) -> None:
-        self.at, self.number, self.heard = at, number, 0
-
-    def __call__(self, progress: Progress) -> None:
-        self.heard += 1
-        if self.heard == self.at:
-            signal.raise_signal(self.number)
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ import argparse
 import gzip
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,29 @@ def _read(path: Path) -> NDArray[Any]:
     return np.frombuffer(raw, np.uint8, offset=4 + 4 * raw[3])
 
 
-def report(peer: str, *, seconds: float, correct: int, epochs: int, **more: Any) -> None:
+class Clock:
+    """Seconds on the wall and of the processor since it was made; laps are what epochs took on the wall."""
+
+    def __init__(self) -> None:
+        self.wall, self.cpu = time.perf_counter(), time.process_time()
+        self.laps: list[tuple[float, float]] = []
+        self._last = self.wall, self.cpu
+
+    def lap(self, *_: Any) -> None:
+        """The end of an epoch; takes and ignores what callbacks are called with."""
+        now = time.perf_counter(), time.process_time()
+        self.laps.append((now[0] - self._last[0], now[1] - self._last[1]))
+        self._last = now
+
+    def stop(self) -> dict[str, Any]:
+        """The fields of a result that speak of time."""
+        return {
+            "seconds": time.perf_counter() - self.wall,
+            "cpu_seconds": time.process_time() - self.cpu,
+            "laps": self.laps,
+        }
+
+
+def report(peer: str, *, times: dict[str, Any], correct: int, epochs: int, **more: Any) -> None:
     """One line of JSON: the whole result of a peer."""
-    print(json.dumps({"peer": peer, "seconds": seconds, "errors": 10_000 - correct, "epochs": epochs, **more}))
+    print(json.dumps({"peer": peer, **times, "errors": 10_000 - correct, "epochs": epochs, **more}))

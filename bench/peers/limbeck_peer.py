@@ -6,11 +6,10 @@ checkpoints, the measurement of teacher and student on the test set and the repo
 
 import json
 import tempfile
-import time
 from pathlib import Path
 
 import torch
-from common import ALPHA, BATCH_SIZE, LEARNING_RATE, STUDENT, TEMPERATURE, arguments, load, report
+from common import ALPHA, BATCH_SIZE, LEARNING_RATE, STUDENT, TEMPERATURE, Clock, arguments, load, report
 
 import limbeck
 from limbeck.distillation import distill
@@ -23,7 +22,7 @@ def main() -> None:
     x, y, x_test, y_test = load(options.data)
     fit = Fit(epochs=options.epochs, batch_size=BATCH_SIZE, optimizer=AdamW(lr=LEARNING_RATE), threads=options.threads)
     with tempfile.TemporaryDirectory() as folder:
-        began = time.perf_counter()
+        clock = Clock()
         result = distill(
             teacher=options.teacher,
             student=ConvNet(channels=STUDENT),
@@ -36,13 +35,13 @@ def main() -> None:
             seeds=[options.seed],
             arms=["distilled"],
         )
-        seconds = time.perf_counter() - began
+        times = clock.stop()
         record = result.record["arms"]["distilled"][0]
         lines = (Path(folder) / "run" / "metrics.jsonl").read_text().splitlines()
         training = sum(sum(json.loads(line)["seconds"].values()) for line in lines)
     report(
         "limbeck",
-        seconds=seconds,
+        times=times,
         correct=round(record["accuracy"] * len(y_test)),
         epochs=options.epochs,
         training_seconds=training,

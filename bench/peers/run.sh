@@ -5,7 +5,9 @@
 #
 # PYTHON     the Python of limbeck's environment (.venv/bin/python)
 # PEERS      where the peers' environments, the teacher and the results are kept (a new temporary folder)
-# EPOCHS     of the student (10);  KERAS_EPOCHS of Keras's, where 10 take too long: the table extrapolates and says so
+# EPOCHS     of the student (10);  PEER_EPOCHS of Keras and of the textbook loop, where 10 take too long: the table
+#            extrapolates and says so
+# THREADS    of each peer (all cores)
 # BACKENDS   of Keras ("tensorflow jax torch")
 set -eu
 unset OMP_NUM_THREADS
@@ -15,6 +17,8 @@ cd "$(dirname "$0")/../.."
 python=${PYTHON:-.venv/bin/python}
 peers=${PEERS:-$(mktemp -d)}
 epochs=${EPOCHS:-10}
+peer_epochs=${PEER_EPOCHS:-$epochs}
+threads=${THREADS:-$(nproc)}
 backends=${BACKENDS:-tensorflow jax torch}
 echo "environments, teacher and results: $peers" >&2
 
@@ -37,11 +41,12 @@ results=$peers/results.jsonl
 turn=1
 while [ "$turn" -le "$repeats" ]; do
     echo "turn $turn of $repeats, load $(cut -d' ' -f1 /proc/loadavg 2>/dev/null || echo unknown)" >&2
-    "$python" bench/peers/limbeck_peer.py "$data" "$teacher" --epochs "$epochs" >> "$results"
-    "$peers/textbook/bin/python" bench/peers/textbook_peer.py "$data" "$teacher" --epochs "$epochs" >> "$results"
+    "$python" bench/peers/limbeck_peer.py "$data" "$teacher" --epochs "$epochs" --threads "$threads" >> "$results"
+    "$peers/textbook/bin/python" bench/peers/textbook_peer.py "$data" "$teacher" \
+        --epochs "$peer_epochs" --threads "$threads" >> "$results"
     for b in $backends; do
         KERAS_BACKEND=$b TF_CPP_MIN_LOG_LEVEL=3 "$peers/keras-$b/bin/python" bench/peers/keras_peer.py \
-            "$data" "$teacher" --epochs "${KERAS_EPOCHS:-$epochs}" >> "$results"
+            "$data" "$teacher" --epochs "$peer_epochs" --threads "$threads" >> "$results"
     done
     turn=$((turn + 1))
 done

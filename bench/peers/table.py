@@ -1,4 +1,7 @@
-"""The results of the peers, side by side: medians over the turns, ratios to limbeck."""
+"""The results of the peers, side by side: medians over the turns, on the wall and of the processor, ratios to limbeck.
+
+On a busy machine the wall says little; the processor's seconds then say more.
+"""
 
 import argparse
 import json
@@ -7,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 
-def full_seconds(row: dict[str, Any], epochs: int) -> float:
-    """Seconds of all epochs; where fewer were run, the last one stands for those that were not."""
-    if row["epochs"] == epochs:
-        return float(row["seconds"])
-    return float(row["seconds"] + (epochs - row["epochs"]) * row["epoch_seconds"][-1])
+def whole(row: dict[str, Any], field: str, epochs: int) -> float:
+    """Seconds of all epochs; where fewer were run, the last of them stands for each that was not."""
+    missing = epochs - row["epochs"]
+    lap = row["laps"][-1][0 if field == "seconds" else 1] if missing else 0.0
+    return float(row[field] + missing * lap)
 
 
 def main() -> None:
@@ -21,15 +24,20 @@ def main() -> None:
     options = parser.parse_args()
     rows = [json.loads(line) for line in options.results.read_text().splitlines()]
     peers = {row["peer"]: [other for other in rows if other["peer"] == row["peer"]] for row in rows}
-    medians = {name: statistics.median(full_seconds(row, options.epochs) for row in own) for name, own in peers.items()}
-    print(f"{'peer':22} {'seconds':>9} {'times limbeck':>14} {'test errors':>12}  runs")
-    for name, own in sorted(peers.items(), key=lambda item: medians[item[0]]):
+
+    def median(name: str, field: str) -> float:
+        return statistics.median(whole(row, field, options.epochs) for row in peers[name])
+
+    print(f"{'peer':20} {'wall s':>8} {'x limbeck':>9} {'cpu s':>8} {'x limbeck':>9} {'test errors':>12}  runs")
+    for name in sorted(peers, key=lambda name: median(name, "cpu_seconds")):
+        own = peers[name]
         note = f"{len(own)}"
         if own[0]["epochs"] != options.epochs:
-            note += f", extrapolated from {own[0]['epochs']} epochs; errors are after these"
-        ratio = medians[name] / medians["limbeck"]
+            note += f" of {own[0]['epochs']} epochs, extrapolated; errors are after these"
+        wall, cpu = median(name, "seconds"), median(name, "cpu_seconds")
         print(
-            f"{name:22} {medians[name]:9.1f} {ratio:14.1f} {statistics.median(r['errors'] for r in own):12.0f}  {note}"
+            f"{name:20} {wall:8.1f} {wall / median('limbeck', 'seconds'):9.1f} {cpu:8.1f} "
+            f"{cpu / median('limbeck', 'cpu_seconds'):9.1f} {statistics.median(r['errors'] for r in own):12.0f}  {note}"
         )
 
 

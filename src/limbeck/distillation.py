@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from dataclasses import asdict, dataclass, is_dataclass, replace
+from dataclasses import dataclass, is_dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,8 @@ from limbeck.errors import Interrupted, RecipeError
 from limbeck.measurement import Verdict
 from limbeck.models import MODELS, ModelSpec
 from limbeck.objectives import CATALOGUE
-from limbeck.pipeline import Materials, Options, run
+from limbeck.pipeline import Options, run
+from limbeck.preparation import Materials
 from limbeck.progress import Watch, unwatched
 from limbeck.recipe import GivenData, GivenModel, Recipe, path_of
 from limbeck.recipe_text import build
@@ -134,31 +135,19 @@ def distill(
         RecipeError: settings that cannot be used. DataError: data, teacher or labels that cannot. DiskError: a full or
             read-only disk. Interrupted: Ctrl-C or SIGTERM, after a safe checkpoint.
     """
-    if test is None and isinstance(teacher, Tensor | np.ndarray):
-        raise RecipeError(
-            "the teacher is an array, and no test was given",
-            expected="test data of its own: a held-out share would take rows out of the array's order",
-            do="split the data and give test; the array then has a row for each example of train",
-        )
+    _check_teacher(teacher, test)
     source, splits = _data_of(train, test, classes)
     student_model, make = _student_of(student)
     saved = isinstance(teacher, str | Path)
-    if teacher is None:
-        raise RecipeError("the teacher is None", expected="an nn.Module, a function, an array or a path", do="give one")
     own = _is_own(objective)
+    by_temperature = {"name": "soft-targets", "temperature": temperature}
     # The same classes are built from the same plain values as by a file, so that one check serves both.
     tree = {
-        "data": {"source": asdict(source), "labelled": labelled, "validation": validation},
+        "data": {"source": source, "labelled": labelled, "validation": validation},
         "teacher": {"kind": "saved", "path": str(teacher)} if saved else {"kind": "python", "what": _name(teacher)},
-        "student": {"model": asdict(student_model), "preprocess": _values("preprocess", preprocess, Preprocess)},
-        "distill": {
-            "alpha": alpha,
-            "objective": {"name": "soft-targets", "temperature": temperature}
-            if objective is None or own
-            else asdict(objective),
-        },
-        "fit": _values("fit", fit, Fit)
-        or {"epochs": epochs, "batch_size": batch_size, "optimizer": {"name": "adamw", "lr": lr}},
+        "student": {"model": student_model, "preprocess": preprocess},
+        "distill": {"alpha": alpha, "objective": by_temperature if objective is None or own else objective},
+        "fit": fit or {"epochs": epochs, "batch_size": batch_size, "optimizer": {"name": "adamw", "lr": lr}},
         "proof": {"seeds": range(seeds) if isinstance(seeds, int) else seeds, "arms": arms},
         "device": device,
         "out": str(out) if isinstance(out, Path) else out,
@@ -166,14 +155,30 @@ def distill(
     recipe = build(Recipe, tree, where="limbeck.distill", do="mend the argument")
     if own:  # a user's objective has no name in the catalogue
         recipe = replace(recipe, distill=replace(recipe.distill, objective=objective))
-    options = Options(resume=resume, overwrite=overwrite, allow_weak=allow_weak_teacher, watch=watch)
+    materials = Materials(splits, None if saved else teacher, make, preprocess)
+    return _told(recipe, materials, Options(resume, overwrite, allow_weak_teacher, watch))
+
+
+def _told(recipe: Recipe, materials: Materials, options: Options) -> Result:
+    """Run a recipe and report on it."""
     try:
-        record = run(recipe, Materials(splits, None if saved else teacher, make, preprocess), options)
+        record = run(recipe, materials, options)
     except Interrupted as stopped:
         raise stopped.advising("make the same call again with resume=True") from None
     directory = path_of(recipe.out, "out")
     write_report(directory, record)
-    return Result(directory, record, _maker(make))
+    return Result(directory, record, _maker(materials.student))
+
+
+def _check_teacher(teacher: Any, test: Any) -> None:
+    if teacher is None:
+        raise RecipeError("the teacher is None", expected="an nn.Module, a function, an array or a path", do="give one")
+    if test is None and isinstance(teacher, Tensor | np.ndarray):
+        raise RecipeError(
+            "the teacher is an array, and no test was given",
+            expected="test data of its own: a held-out share would take rows out of the array's order",
+            do="split the data and give test; the array then has a row for each example of train",
+        )
 
 
 def _is_own(objective: Any) -> bool:
@@ -188,17 +193,6 @@ def _is_own(objective: Any) -> bool:
         expected="an objective: a frozen dataclass with a name and traits that can be called",
         do="make one like limbeck.SoftTargets (CONTRIBUTING.md), or leave it out",
     )
-
-
-def _values(name: str, given: Any, kind: type) -> dict[str, Any] | None:
-    """The plain values of a setting that is handed over whole."""
-    if given is None:
-        return None
-    if not isinstance(given, kind):
-        raise RecipeError(
-            f"{name} is a {type(given).__name__}", expected=f"a {kind.__module__}.{kind.__name__}", do="make one"
-        )
-    return asdict(given)  # type: ignore[call-overload, no-any-return]
 
 
 def _data_of(train: Any, test: Any, classes: Sequence[str] | None) -> Any:

@@ -8,9 +8,7 @@ Dimension key: S seeds, N examples, C classes.
 import copy
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +19,16 @@ from limbeck.data import (
     UNLABELLED,
     Examples,
     Preprocess,
-    Splits,
     derive_seed,
-    hold_out,
-    labelled_subset,
-    overlap,
 )
-from limbeck.errors import DataError, RecipeError
-from limbeck.files import digest_tensors, write_tensors
+from limbeck.errors import DataError, LimbeckError, RecipeError
+from limbeck.files import MANIFEST, digest, digest_tensors, write_tensors
 from limbeck.models import bytes_of, check_output, initialise, parameters
 from limbeck.objectives import CrossEntropy
+from limbeck.preparation import Materials, Prepared, prepare
 from limbeck.progress import Watch, unwatched
 from limbeck.proof import PREDICTIONS, judge
-from limbeck.recipe import GivenData, GivenModel, GivenTeacher, Recipe, SavedTeacher, TrainedTeacher, path_of
+from limbeck.recipe import GivenModel, GivenTeacher, Recipe, SavedTeacher, TrainedTeacher, path_of
 from limbeck.record import RECORD, read_record, write_record
 from limbeck.rundir import Run, check_origin, open_run
 from limbeck.teachers import (
@@ -55,6 +50,7 @@ from limbeck.training import (
     ArmName,
     Lesson,
     Term,
+    check_parts,
     configured,
     fit,
     gradient_norms,
@@ -63,23 +59,6 @@ from limbeck.training import (
 )
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Materials:
-    """What Python code hands over in person, where a recipe would name it.
-
-    Args:
-        splits: the data.
-        teacher: an nn.Module, a function or an array of answers.
-        student: makes the student, or is one whose weights are the start.
-        preprocess: what such a teacher takes; None is what the data suggest.
-    """
-
-    splits: Splits | None = None
-    teacher: Any = None
-    student: Callable[[], nn.Module] | nn.Module | None = None
-    preprocess: Preprocess | None = None
 
 
 @dataclass(frozen=True)
@@ -99,33 +78,6 @@ class Options:
     watch: Watch = unwatched
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """The data of a run, parted.
-
-    Args:
-        given_train: the training examples as they came, before any was held out.
-        teacher_train: training examples with all their labels.
-        train: what students learn from, labels hidden where the recipe says so.
-        measured: what the verdict speaks of, the test or the validation set.
-        preprocess: what the source declares.
-        facts: counts for the record.
-    """
-
-    given_train: Examples
-    teacher_train: Examples
-    train: Examples
-    measured: Examples
-    preprocess: Preprocess
-    facts: dict[str, Any] = field(default_factory=dict)
-
-    @cached_property
-    def sha256(self) -> dict[str, str]:
-        """Of the keys and labels of what students learn from and of what is measured."""
-        sides = {"training set": self.train, "measured set": self.measured}
-        return {name: digest_tensors({"keys": side.keys, "labels": side.labels}) for name, side in sides.items()}
-
-
 def run(recipe: Recipe, materials: Materials, options: Options) -> dict[str, Any]:
     """Run a recipe from data to record; returns the record, which also lies in its directory.
 
@@ -141,7 +93,7 @@ def run(recipe: Recipe, materials: Materials, options: Options) -> dict[str, Any
         configured(opened.recipe.fit),
     ):
         check_origin(opened, data.sha256)
-        check_students(recipe, data, materials)
+        check_origin(opened, {"student": check_students(opened, data, materials)})
         teacher = find_teacher(opened, data, materials)
         found = look_at(teacher, data.teacher_train, allow_weak=options.allow_weak)
         store = ask_once(opened, teacher, data.train)
@@ -155,94 +107,6 @@ def run(recipe: Recipe, materials: Materials, options: Options) -> dict[str, Any
             judge(opened, data.measured, teacher, store, data=data.facts, preflight=found)
         world.wait()
         return read_record(opened.directory)
-
-
-# --- data ----------------------------------------------------------------------------------------------------------
-
-
-def prepare(recipe: Recipe, materials: Materials) -> Prepared:
-    """Load the data and part it: what the teacher may see, what students see, what is measured.
-
-    Raises:
-        RecipeError: a choice of examples that the data do not allow.
-        DataError: data that cannot be read, or of which nothing is left to learn from or to measure.
-    """
-    if materials.splits is None and isinstance(recipe.data.source, GivenData):
-        raise RecipeError(
-            "data.source is python",
-            expected="a source that a file can name",
-            do="call limbeck.distill in Python with the arrays, or name a source (limbeck list sources)",
-        )
-    splits = materials.splits or recipe.data.source.load()  # type: ignore[union-attr]
-    shared = overlap(splits.train, splits.test)
-    test = splits.test
-    if recipe.data.drop_overlap and len(shared):
-        keep = torch.ones(len(test), dtype=torch.bool)
-        keep[shared] = False
-        test = test.select(keep)
-    train, measured = splits.train, test
-    if recipe.data.validation:
-        rest, held = hold_out(train, recipe.data.validation, "validation")
-        train, validation = train.select(rest), train.select(held)
-        measured = validation if recipe.proof.on == "validation" else test
-    heard = _hide(train, recipe)
-    _check_left(heard, measured)
-    facts = {
-        "source": recipe.data.source.source,
-        "classes": list(train.classes),
-        "input_shape": list(train.inputs.shape[1:]),
-        "teacher_train": len(train),
-        "teacher_labelled": _labelled(train),
-        "student_train": len(heard),
-        "student_labelled": _labelled(heard),
-        "validation_labels": _labelled(splits.train) - _labelled(train),
-        "measured_on": recipe.proof.on,
-        "measured": len(measured),
-        "official_test": splits.official,
-        "overlap": len(shared),
-        "overlap_dropped": recipe.data.drop_overlap,
-        "duplicates": train.duplicates,
-    }
-    return Prepared(splits.train, train, heard, measured, splits.preprocess, facts)
-
-
-def _check_left(heard: Examples, measured: Examples) -> None:
-    for what, count in (("train on", len(heard)), ("measure", len(measured))):
-        if not count:
-            raise DataError(
-                f"no example is left to {what}",
-                expected="at least one",
-                do="look at data.labelled, data.unlabelled and data.drop_overlap, and at what the data hold",
-            )
-    met = heard.labels[heard.labels != UNLABELLED].unique()
-    if len(met) == 1:
-        raise DataError(
-            f"all labels of the training set are {heard.classes[met[0]]}",
-            expected=f"labels of at least two of its {len(heard.classes)} classes",
-            do="look at the labels, and whether the data are sorted and were cut",
-        )
-
-
-def _hide(train: Examples, recipe: Recipe) -> Examples:
-    """The training examples with only the labels that students may see."""
-    if recipe.data.labelled is None:
-        return train if recipe.data.unlabelled else train.select(train.labels != UNLABELLED)
-    if not _labelled(train):
-        raise RecipeError(
-            f"data.labelled is {recipe.data.labelled}, and no training example has a label",
-            expected="labels to choose from",
-            do="set data.labelled: null, or label some examples",
-        )
-    chosen = labelled_subset(train, recipe.data.labelled, "labelled")
-    if not recipe.data.unlabelled:
-        return train.select(chosen)
-    visible = torch.zeros(len(train), dtype=torch.bool)
-    visible[chosen] = True
-    return train.hide_labels(visible)
-
-
-def _labelled(examples: Examples) -> int:
-    return int((examples.labels != UNLABELLED).sum())
 
 
 # --- teacher and signals ---------------------------------------------------------------------------------------------
@@ -266,7 +130,7 @@ def find_teacher(opened: Run, data: Prepared, materials: Materials) -> Teacher:
 
 def _trained(opened: Run, spec: TrainedTeacher, data: Prepared) -> SavedModel:
     directory = opened.directory / "teacher"
-    if (directory / "manifest.json").exists():
+    if _agreed(opened, (directory / MANIFEST).exists()):
         return load_model(directory)
     examples = data.teacher_train.select(data.teacher_train.labels != UNLABELLED)
     if not len(examples):
@@ -302,10 +166,16 @@ def _loaded(spec: SavedTeacher, data: Prepared) -> SavedModel:
 
 
 def look_at(teacher: Teacher, examples: Examples, *, allow_weak: bool) -> dict[str, Any]:
-    """The preflight, in which a teacher for other inputs fails in words."""
+    """The preflight, in which a teacher for other inputs fails in words.
+
+    Raises:
+        DataError: likewise, or what `preflight` raises.
+    """
     try:
         return preflight(teacher, examples, allow_weak=allow_weak)
-    except RuntimeError as error:
+    except LimbeckError:
+        raise
+    except Exception as error:  # whatever a user's forward may raise
         raise DataError(
             f"the teacher failed on examples of shape {tuple(examples.inputs.shape[1:])}: {error}",
             expected="a teacher that takes these examples",
@@ -335,14 +205,14 @@ def _signals(recipe: Recipe, store: LabelStore, teacher: Teacher, examples: Exam
 def train_arm(opened: Run, arm: ArmName, seed: int, data: Prepared, signals: Signals, materials: Materials) -> None:
     """Train and measure the student of one arm and seed, unless its record says that it was done."""
     directory = opened.directory / "arms" / arm / f"seed-{seed}"
-    if _finished(directory):
+    if _agreed(opened, _finished(directory)):
         return
     recipe = opened.recipe
     spec, preprocess = recipe.student.model, recipe.student.preprocess or data.preprocess
     student = new_student(recipe, data, materials, seed)
     _check_pairing(student, data.train, preprocess)
     initial = digest_tensors(student.state_dict())
-    lesson = lesson_of(arm, recipe.distill, data.train, signals, preprocess)
+    lesson = lesson_of(arm, recipe.distill, data.train, signals, preprocess, seed=seed)
     place = opened.place(directory, arm=arm, seed=seed)
     norms = gradient_norms(student, lesson, recipe.fit, seed=seed, place=place)
     steps = recipe.fit.steps(len(data.train))
@@ -362,6 +232,7 @@ def train_arm(opened: Run, arm: ArmName, seed: int, data: Prepared, signals: Sig
             "steps": steps,
             "batch_size": recipe.fit.batch_size,
             "distinct_examples": len(lesson.examples) - lesson.examples.duplicates,
+            "start": "given weights" if isinstance(materials.student, nn.Module) else "seed",
             "initial_sha256": initial,
             "loss": [asdict(term) for term in lesson.terms],
             "gradient_norms": norms,
@@ -373,20 +244,30 @@ def train_arm(opened: Run, arm: ArmName, seed: int, data: Prepared, signals: Sig
     opened.world.wait()
 
 
-def check_students(recipe: Recipe, data: Prepared, materials: Materials) -> None:
-    """Refuse, before an hour goes into the teacher, what cannot be trained in the end.
+def check_students(opened: Run, data: Prepared, materials: Materials) -> str:
+    """Refuse, before an hour goes into the teacher, what cannot be trained in the end; returns the student's sha256.
 
     Raises:
-        RecipeError: a student that does not fit the data or is another each time it is made, or an arm that lacks
-            labels.
+        RecipeError: a student that does not fit the data, cannot be trained or is another each time it is made, an arm
+            that lacks labels, or a batch that cannot be parted.
     """
+    recipe = opened.recipe
     preprocess, seed = recipe.student.preprocess or data.preprocess, recipe.proof.seeds[0]
     once, again = (new_student(recipe, data, materials, seed) for _ in range(2))
     _check_pairing(once, data.train, preprocess)
-    _check_same(seed, {"once": digest_tensors(once.state_dict()), "again": digest_tensors(again.state_dict())})
+    if not any(parameter.requires_grad for parameter in once.parameters()):
+        raise RecipeError(
+            f"the student {type(once).__name__} has no parameter that can be trained",
+            expected="at least one with requires_grad",
+            do="give it parameters, or unfreeze them",
+        )
+    sha256 = digest_tensors(once.state_dict())
+    _check_same(seed, {"once": sha256, "again": digest_tensors(again.state_dict())})
     unheard = Stored(torch.zeros(len(data.train), 1))
     for arm in recipe.proof.arms:
-        lesson_of(arm, recipe.distill, data.train, unheard, preprocess)
+        lesson = lesson_of(arm, recipe.distill, data.train, unheard, preprocess, seed=seed)
+        check_parts(once, lesson.terms, recipe.fit, opened.world)
+    return digest({"structure": repr(once), "tensors": sha256})
 
 
 def new_student(recipe: Recipe, data: Prepared, materials: Materials, seed: int) -> nn.Module:
@@ -425,6 +306,12 @@ def _check_same(seed: int, starts: dict[str, str]) -> None:
             expected="one untrained student for all arms of a seed",
             do="let the student's factory take its randomness from torch alone",
         )
+
+
+def _agreed(opened: Run, found: bool) -> bool:
+    """What rank 0 found: it may be writing by the time that another rank looks."""
+    (answer,) = opened.world.agree(opened.world.leads and found)
+    return bool(answer)
 
 
 def _finished(directory: Path) -> bool:

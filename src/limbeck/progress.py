@@ -4,7 +4,7 @@ The library never prints: the command line turns `Progress` into a bar or a line
 """
 
 import os
-import signal as signals
+import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -35,16 +35,13 @@ class Stop:
     """The request to stop, set by a signal and read between steps; a second signal ends the process at once."""
 
     def __init__(self) -> None:
-        self.signal: int | None = None
-
-    def __bool__(self) -> bool:
-        return self.signal is not None
+        self.number: int | None = None
 
     def request(self, number: int, frame: FrameType | None = None) -> None:
         """A signal handler: it only sets the flag."""
-        if self.signal is not None:
+        if self.number is not None:
             os._exit(128 + number)
-        self.signal = number
+        self.number = number
 
     def raise_if_asked(self, resume: str) -> None:
         """End the stage if a stop was asked for.
@@ -52,14 +49,14 @@ class Stop:
         Raises:
             Interrupted: with exit status 130 (Ctrl-C) or 143 (SIGTERM).
         """
-        if self.signal is not None:
-            raise interruption(self.signal, resume)
+        if self.number is not None:
+            raise interruption(self.number, resume)
 
 
 def interruption(number: int, resume: str) -> Interrupted:
     """The end of a stage that this signal asked for, here or in another process of the same fit."""
     return Interrupted(
-        f"stopped by {signals.Signals(number).name} after a safe checkpoint",
+        f"stopped by {signal.Signals(number).name} after a safe checkpoint",
         expected="to run to the end",
         do=resume,
         exit_status=128 + number,
@@ -73,9 +70,9 @@ def stoppable() -> Iterator[Stop]:
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    before = {number: signals.signal(number, stop.request) for number in (signals.SIGINT, signals.SIGTERM)}
+    before = {number: signal.signal(number, stop.request) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stop
     finally:
         for number, handler in before.items():
-            signals.signal(number, handler)
+            signal.signal(number, handler)

@@ -6,7 +6,7 @@ Nothing is executed: tags, anchors and aliases are refused, as are duplicate key
 import io
 import json
 import math
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
@@ -136,6 +136,8 @@ def build(kind: type[T], tree: Any, *, where: str, do: str = "mend it in the fil
 
 def _check_plain(value: Any, name: str, where: str, do: str) -> None:
     """Refuse what YAML can say and a recipe cannot: keys that are no names, numbers that are not finite."""
+    if is_dataclass(value):
+        value = _plain(value)
     if isinstance(value, dict):
         for key, item in value.items():
             if not isinstance(key, str):
@@ -149,7 +151,9 @@ def _check_plain(value: Any, name: str, where: str, do: str) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """What Python hands over instead of plain values: numbers and arrays of numpy, a range; else its text."""
+    """What Python hands over instead of plain values: settings, arrays of numpy, a range; else its text."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
     if hasattr(value, "tolist"):
         return value.tolist()
     return list(value) if isinstance(value, range) else str(value)

@@ -130,6 +130,8 @@ def _begin(recipe: Recipe, out: Path, resume: bool) -> Recipe:
         return recipe
     if resume:
         _log.warning("nothing to resume in %s: the run begins", out)
+    with disk_errors(out):
+        (out / ORIGIN).unlink(missing_ok=True)
     write_json(out / "environment.json", environment())
     write_text(out / RESOLVED, write_yaml(tree_of(recipe)))
     return recipe
@@ -193,7 +195,7 @@ def _counted(fit: Fit, known: Any) -> Fit:
 
 def _device(name: str) -> torch.device:
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return _of_this_rank(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
         raise RecipeError(f"device is {name!r}", expected="auto, cpu, cuda or cuda:N", do="set one")
     device = torch.device(name)
@@ -204,7 +206,13 @@ def _device(name: str) -> torch.device:
             expected="that GPU, and a build of torch for it",
             do="set device: cpu, or look at limbeck doctor",
         )
-    return device
+    return _of_this_rank(device)
+
+
+def _of_this_rank(device: torch.device) -> torch.device:
+    """A GPU without a number is the one that the world gave this process."""
+    unnumbered = device.type == "cuda" and device.index is None
+    return torch.device("cuda", torch.cuda.current_device()) if unnumbered else device
 
 
 def _empty(out: Path) -> None:

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+UNLABELLED = -100
+"""The label of an example whose true class is not known; every hard-label objective is 0 on it."""
+
 
 @dataclass(frozen=True)
 class Signal:

@@ -10,7 +10,7 @@ import pytest
 import limbeck.recipe
 from limbeck.record import read_record
 from limbeck.report import demo_markdown, peek
-from running import limbeck_says
+from running import Interrupting, limbeck_says
 
 
 @pytest.fixture(scope="module")
@@ -95,9 +95,8 @@ def test_the_demo_deletes_nothing_else(tmp_path: Path):
 
 
 def test_an_interrupted_demo_is_begun_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    import signal
-
-    monkeypatch.setattr("limbeck.cli.progress._Lines.__call__", lambda *_: signal.raise_signal(signal.SIGINT))
+    press = Interrupting(1)
+    monkeypatch.setattr("limbeck.cli.progress._Lines.__call__", lambda _, progress: press(progress))
     said = limbeck_says("demo", "--out", tmp_path / "x")
     assert said.status == 130
     assert "do: run limbeck demo again; it begins anew" in said.err

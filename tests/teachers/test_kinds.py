@@ -6,7 +6,7 @@ import torch
 from asking import CPU, examples_of, net, teacher
 from torch import nn
 
-from limbeck.data import Preprocess
+from limbeck.data import Preprocess, key_examples
 from limbeck.errors import DataError
 from limbeck.files import digest_tensors
 from limbeck.teachers import CallableTeacher, ModuleTeacher, TableTeacher, ask_all, teacher_of
@@ -37,6 +37,39 @@ def test_an_answer_can_be_part_of_a_loss_that_is_differentiated():
     weight = torch.ones(3, requires_grad=True)
     (ask_all(teacher(), examples_of(4)) * weight).sum().backward()
     assert weight.grad is not None
+
+
+@pytest.mark.parametrize("kind", ["module", "function"])
+def test_a_teacher_that_works_in_place_does_not_change_the_data(kind):
+    class InPlace(nn.Module):
+        def forward(self, inputs):
+            return inputs.sub_(inputs.mean())[:, :3]
+
+    generator = torch.Generator().manual_seed(0)
+    examples = key_examples(torch.rand(20, 5, generator=generator), torch.arange(20) % 3, ("a", "b", "c"))
+    before = examples.inputs.clone()
+    module = InPlace()
+    who = teacher_of(module if kind == "module" else module.forward, examples, Preprocess(), CPU)
+    ask_all(who, examples)
+    assert torch.equal(examples.inputs, before)
+
+
+def test_a_users_module_keeps_the_layout_its_forward_relies_on():
+    class Textbook(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(2, 4, 3)
+            self.out = nn.Linear(4 * 36, 3)
+
+        def forward(self, inputs):
+            return self.out(self.conv(inputs).view(-1, 4 * 36))
+
+    generator = torch.Generator().manual_seed(0)
+    pictures = torch.rand(20, 2, 8, 8, generator=generator).to(memory_format=torch.channels_last)
+    examples = key_examples(pictures.contiguous(), torch.arange(20) % 3, ("a", "b", "c"))
+    module = Textbook()
+    assert ask_all(ModuleTeacher(module, Preprocess(), CPU), examples).shape == (20, 3)
+    assert module.conv.weight.is_contiguous()
 
 
 def test_modes_come_back_when_the_forward_fails():

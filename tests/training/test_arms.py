@@ -18,7 +18,7 @@ def lesson(arm, distill=None, labelled=None):
     examples = examples_of(30)
     if labelled is not None:
         examples = examples.hide_labels(torch.arange(30) < labelled)
-    return lesson_of(arm, distill or Distill(), examples, lesson_with(examples).signals, PREPROCESS)
+    return lesson_of(arm, distill or Distill(), examples, lesson_with(examples).signals, PREPROCESS, seed=0)
 
 
 def weights(lesson):
@@ -101,7 +101,25 @@ def test_the_hard_teacher_passes_on_answers_without_doubts():
         ("distillation_loss", 0.7),
     ]
     assert found.terms[1].objective == HardTargets()
-    assert found.terms[2].objective == HINT.objective
+    assert found.terms[2].objective == HardTargets(), "a further term must not whisper either"
+
+
+def test_an_objective_that_hears_no_teacher_is_no_distillation():
+    with pytest.raises(ValueError, match="hears no teacher"):
+        Distill(objective=CrossEntropy())
+
+
+def test_a_loss_without_the_teacher_asks_for_no_signal():
+    assert lesson("distilled", Distill(alpha=1.0)).signals is None
+
+
+def test_every_seed_shuffles_anew():
+    examples = lesson("distilled").examples
+    signals = lesson_with(examples).signals
+    first, second = (
+        lesson_of("shuffled-teacher", Distill(), examples, signals, PREPROCESS, seed=seed).signals for seed in (0, 1)
+    )
+    assert not torch.equal(first.logits, second.logits)
 
 
 def test_the_shuffled_teacher_keeps_its_answers():
@@ -115,7 +133,7 @@ def test_live_signals_cannot_be_shuffled():
     examples = examples_of(30)
     live = Live(CallableTeacher(lambda x: x, PREPROCESS), examples, torch.float16)
     with pytest.raises(RecipeError, match="live"):
-        lesson_of("shuffled-teacher", Distill(), examples, live, PREPROCESS)
+        lesson_of("shuffled-teacher", Distill(), examples, live, PREPROCESS, seed=0)
 
 
 def test_the_labelled_are_counted_in_expectation():

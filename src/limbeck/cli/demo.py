@@ -43,7 +43,8 @@ def demo(
 
 def _run(name: str, changes: dict[str, Any]) -> dict[str, Any]:
     """Run one of the recipes that come with the package."""
-    from limbeck.pipeline import Materials, Options, run
+    from limbeck.pipeline import Options, run
+    from limbeck.preparation import Materials
     from limbeck.recipe import read_recipe
     from limbeck.report import write_report
 

@@ -46,7 +46,8 @@ def distill(
     changes = dict(_setting(text) for text in settings or [])
 
     from limbeck.measurement import Verdict
-    from limbeck.pipeline import Materials, Options, run
+    from limbeck.pipeline import Options, run
+    from limbeck.preparation import Materials
     from limbeck.recipe import path_of, read_recipe
     from limbeck.report import closing_sentence, write_report
     from limbeck.training import join_world

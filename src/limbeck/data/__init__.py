@@ -1,11 +1,12 @@
 """Examples, keyed by their content: where they come from, and choices and views that depend on no order."""
 
-from limbeck.data.examples import UNLABELLED, Examples, key_examples, overlap
+from limbeck.data.examples import Examples, as_words, key_examples, overlap
 from limbeck.data.preprocess import Preprocess
 from limbeck.data.randomness import derive_seed, random_bits
 from limbeck.data.sources import SOURCES, Digits, Idx, Images, Npz, Source, Splits, from_arrays
 from limbeck.data.splits import choose, hold_out, labelled_subset
 from limbeck.data.views import Augment
+from limbeck.signal import UNLABELLED
 
 __all__ = [
     "SOURCES",
@@ -19,6 +20,7 @@ __all__ = [
     "Preprocess",
     "Source",
     "Splits",
+    "as_words",
     "choose",
     "derive_seed",
     "from_arrays",

@@ -13,11 +13,7 @@ from torch import Tensor
 
 from limbeck.data.randomness import GAMMA, split_mix
 from limbeck.errors import DataError
-
-# The same number as in limbeck.objectives, which this room cannot see: it is the ignored label of torch
-# itself.
-UNLABELLED = -100
-"""The label of an example whose true class is not known."""
+from limbeck.signal import UNLABELLED
 
 _NAMED = 5  # a message names this many offenders and counts the rest
 
@@ -56,7 +52,7 @@ class Examples:
         Examples are in one group exactly when they are duplicates, and the order of groups is that of the
         keys, not of the rows.
         """
-        _, groups = np.unique(_as_words(self.keys), return_inverse=True)
+        _, groups = np.unique(as_words(self.keys), return_inverse=True)
         return torch.from_numpy(groups)
 
     @cached_property
@@ -110,13 +106,13 @@ def key_examples(inputs: Tensor, labels: Tensor, classes: tuple[str, ...]) -> Ex
 
 def overlap(first: Examples, second: Examples) -> Tensor:
     """Sorted index of the rows of `second` whose key is in `first` too."""
-    shared = np.isin(_as_words(second.keys), _as_words(first.keys))
+    shared = np.isin(as_words(second.keys), as_words(first.keys))
     return torch.from_numpy(np.flatnonzero(shared))
 
 
-def _as_words(keys: Tensor) -> np.ndarray[tuple[int], np.dtype[np.bytes_]]:
-    # numpy sorts fixed-width byte strings quickly; it disregards zeros at their end, which cannot merge two
-    # keys of one width.
+def as_words(keys: Tensor) -> np.ndarray[tuple[int], np.dtype[np.bytes_]]:
+    """Keys [N, 32] as [N] words of 32 bytes, which numpy sorts and looks up quickly."""
+    # It disregards zeros at their end, which cannot merge two keys of one width.
     return np.ascontiguousarray(keys.numpy()).view("S32")[:, 0]
 
 

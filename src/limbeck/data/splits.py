@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from limbeck.data.examples import UNLABELLED, Examples
+from limbeck.data.examples import Examples
 from limbeck.data.randomness import derive_seed, random_bits
 from limbeck.errors import RecipeError
+from limbeck.signal import UNLABELLED
 
 
 def choose(examples: Examples, count: int, salt: str) -> Tensor:

@@ -4,8 +4,9 @@ A new model is one file with a frozen dataclass and one line in `MODELS`.
 """
 
 from limbeck.models.base import ModelSpec
-from limbeck.models.build import ModelFactory, check_output, initialise
+from limbeck.models.build import ModelFactory, check_output, evaluating, initialise
 from limbeck.models.convnet import ConvNet
+from limbeck.models.layout import layout_of
 from limbeck.models.mlp import Mlp
 from limbeck.models.resnet import RESNETS, ResNet
 from limbeck.models.size import bytes_of, parameters
@@ -26,6 +27,8 @@ __all__ = [
     "ResNet",
     "bytes_of",
     "check_output",
+    "evaluating",
     "initialise",
+    "layout_of",
     "parameters",
 ]

@@ -32,7 +32,8 @@ def initialise(
         # torch.manual_seed would also reseed every GPU, which this fork does not restore.
         torch.default_generator.manual_seed(seed)
         if isinstance(spec_or_factory, ModelSpec):
-            return spec_or_factory.build(input_shape, classes)
+            module = spec_or_factory.build(input_shape, classes)
+            return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
         return _made_by(spec_or_factory)
 
 
@@ -63,9 +64,9 @@ def check_output(model: nn.Module, example_inputs: Tensor, classes: int) -> None
     inputs = example_inputs[:2]
     shape = tuple(inputs.shape)
     try:
-        with _evaluating(model), torch.no_grad():
+        with evaluating(model), torch.no_grad():
             output = model(inputs)
-    except RuntimeError as error:
+    except Exception as error:  # whatever a user's forward may raise
         raise RecipeError(
             f"the model failed on a batch of shape {shape}: {error}",
             expected=f"a model that takes examples of shape {shape[1:]}",
@@ -85,7 +86,7 @@ def check_output(model: nn.Module, example_inputs: Tensor, classes: int) -> None
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
+def evaluating(model: nn.Module) -> Iterator[None]:
     """The model in eval mode, then each part in its own again: a user's frozen batch norm stays frozen."""
     modes = [(part, part.training) for part in model.modules()]
     model.eval()

@@ -3,9 +3,10 @@
 A new objective is one file with a frozen dataclass and one name in `CATALOGUE`; CONTRIBUTING.md shows how.
 """
 
-from limbeck.objectives.base import UNLABELLED, Objective, Traits
+from limbeck.objectives.base import Objective, Traits
 from limbeck.objectives.cross_entropy import CrossEntropy
 from limbeck.objectives.soft_targets import HardTargets, SoftTargets
+from limbeck.signal import UNLABELLED
 
 CATALOGUE: dict[str, type[Objective]] = {
     "cross-entropy": CrossEntropy,

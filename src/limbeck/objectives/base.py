@@ -10,9 +10,6 @@ from torch import Tensor
 
 from limbeck.signal import Signal, raised
 
-UNLABELLED = -100
-"""The label of an example whose true class is not known; every hard-label objective is 0 on it."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Traits:

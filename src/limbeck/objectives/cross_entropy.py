@@ -6,8 +6,8 @@ from typing import ClassVar, Literal
 import torch.nn.functional as F
 from torch import Tensor
 
-from limbeck.objectives.base import UNLABELLED, Traits
-from limbeck.signal import Signal, raised
+from limbeck.objectives.base import Traits
+from limbeck.signal import UNLABELLED, Signal, raised
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,8 +4,7 @@ Dimension key: N examples, C classes.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -16,14 +15,15 @@ from torch import Tensor, nn
 from limbeck.data import Examples, Preprocess
 from limbeck.errors import DataError
 from limbeck.files import digest_tensors
+from limbeck.models import evaluating, layout_of
 from limbeck.teachers.teacher import Gives, Teacher, look_like_probabilities
 
 
 class ModuleTeacher:
-    """A network, asked in evaluation mode without gradients and left as it was found."""
+    """A network on its device, asked in evaluation mode without gradients; modes and tensors stay what they were."""
 
     def __init__(self, module: nn.Module, preprocess: Preprocess, device: torch.device) -> None:
-        self.module = module.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.module = module.to(device)
         self.preprocess, self.device = preprocess, device
         self.gives: Gives = "logits"
 
@@ -41,9 +41,9 @@ class ModuleTeacher:
 
     def answer(self, inputs: Tensor, keys: Tensor) -> Tensor:
         """See `Teacher.answer`."""
-        seen = self.preprocess(inputs.to(self.device))
+        seen = _own(self.preprocess(inputs.to(self.device)), inputs)
         if seen.ndim == 4:
-            seen = seen.contiguous(memory_format=torch.channels_last)
+            seen = seen.contiguous(memory_format=layout_of(self.module))
         with evaluating(self.module), torch.inference_mode():
             answers = self.module(seen)
         # A clone made outside inference mode can be saved for a backward pass; an inference tensor cannot.
@@ -69,7 +69,7 @@ class CallableTeacher:
     def answer(self, inputs: Tensor, keys: Tensor) -> Tensor:
         """See `Teacher.answer`."""
         with torch.no_grad():
-            answers = self.function(self.preprocess(inputs))
+            answers = self.function(_own(self.preprocess(inputs), inputs))
         return _tensor(answers).detach().float().cpu()
 
     def knows(self, examples: Examples) -> bool:
@@ -116,6 +116,12 @@ class TableTeacher:
         return all(key in self.row_of for key in _names(examples.keys))
 
 
+def _own(seen: Tensor, inputs: Tensor) -> Tensor:
+    """What a network is shown, in memory of its own: one that works in place would change the data for all after it."""
+    shared = seen.untyped_storage().data_ptr() == inputs.untyped_storage().data_ptr()
+    return seen.clone() if shared else seen
+
+
 def _names(keys: Tensor) -> list[bytes]:
     return [row.tobytes() for row in keys.numpy()]
 
@@ -132,18 +138,6 @@ def _tensor(answers: Any) -> Tensor:
             expected="a tensor or array of logits [N, classes]",
             do="wrap it in a function that returns the logits alone",
         ) from None
-
-
-@contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """The module in evaluation mode; each of its parts gets its own mode back."""
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, training in modes:
-            part.training = training
 
 
 def teacher_of(given: Any, examples: Examples, preprocess: Preprocess, device: torch.device) -> Teacher:

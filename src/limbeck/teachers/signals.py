@@ -14,7 +14,7 @@ from limbeck.signal import Signal
 from limbeck.teachers.teacher import Teacher, ask
 
 HALF_ERROR = 2.0**-10
-"""The largest relative error at which float16 counts as faithful to a row's largest logit."""
+"""The largest error, as a share of a row's range, at which an encoding counts as faithful."""
 
 
 class Signals(Protocol):
@@ -46,10 +46,6 @@ class Stored:
     def to(self, device: torch.device) -> "Stored":
         """See `Signals.to`."""
         return replace(self, logits=self.logits.to(device))
-
-    def select(self, index: Tensor) -> "Stored":
-        """The signals of some rows."""
-        return replace(self, logits=self.logits[index])
 
     def shuffled(self, seed: int) -> "Stored":
         """Signals permuted among examples of one predicted class: right answers, foreign doubts."""
@@ -97,6 +93,14 @@ def decode(stored: Tensor) -> Tensor:
 
 
 def bears_half(logits: Tensor) -> bool:
-    """Whether float16 holds these logits without overflow and with an error below the row's largest x 2^-10."""
+    """Whether float16 holds these logits with an error below each row's range x 2^-10.
+
+    The range and not the largest value: softmax knows no offset, and one shared by a whole row would hide any error.
+    """
     error = (decode(encode(logits, torch.float16)) - logits).abs().amax(dim=1)
-    return bool((error <= HALF_ERROR * logits.abs().amax(dim=1)).all())
+    return bool((error <= HALF_ERROR * ranges(logits)).all())
+
+
+def ranges(logits: Tensor) -> Tensor:
+    """The largest logit of each row less the smallest, [N]."""
+    return logits.amax(dim=1) - logits.amin(dim=1)

@@ -14,17 +14,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from limbeck.data import Examples
+from limbeck.data import Examples, as_words
 from limbeck.errors import DataError
 from limbeck.files import MANIFEST, digest, digest_tensors, locked, read_tensors, seal, sweep, verify, write_tensors
 from limbeck.progress import Progress, Stop, Watch
-from limbeck.teachers.signals import HALF_ERROR, Stored, bears_half, decode, encode
+from limbeck.teachers.signals import HALF_ERROR, Stored, bears_half, decode, encode, ranges
 from limbeck.teachers.teacher import BATCH_SIZE, PROBABILITY_FLOOR, Teacher, ask
 
-SHARD_SIZE = 16 * BATCH_SIZE
+SHARD_SIZE = 4 * BATCH_SIZE
+"""Answers that a kill costs at the most."""
 PROBES = 16
 _DTYPES = {"fp16": torch.float16, "fp32": torch.float32}
 
@@ -146,7 +148,7 @@ class _Labelling:
             shards.append(shard)
             done += len(rows)
             self.watch(Progress("labels", done, len(missing_M)))
-            self.stop.raise_if_asked("run the same command again with --resume: finished shards are kept")
+            self._stop_if_asked()
         self._check_pure(shards[began:])
         names = [_name(number) for number in range(len(shards))]
         for path in self.directory.glob("shard-*"):
@@ -165,9 +167,15 @@ class _Labelling:
         )
 
     def _asked(self, rows: Tensor) -> Shard:
-        parts = [self._asked_batch(some) for some in rows.split(BATCH_SIZE)]
+        parts = []
+        for some in rows.split(BATCH_SIZE):
+            self._stop_if_asked()
+            parts.append(self._asked_batch(some))
         shard = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
         return {**shard, "sha256": self._checksum(shard)}
+
+    def _stop_if_asked(self) -> None:
+        self.stop.raise_if_asked("run the same command again with --resume: finished shards are kept")
 
     def _asked_batch(self, rows: Tensor) -> Shard:
         keys = self.examples.keys[rows]
@@ -200,22 +208,23 @@ class _Labelling:
 
     def _moved(self, shards: list[Shard]) -> float:
         """By how much the teacher's answers to a few examples of each shard differ from it, beyond the tolerance."""
-        each = math.ceil(PROBES / max(1, len(shards)))
-        beyond = [-math.inf]
-        for shard in shards:
-            place_K = _places(shard["keys"], self.keys_G)
-            held = (place_K >= 0).nonzero()[:each, 0]
-            if not len(held):
-                continue
-            rows = self.rows_G[place_K[held]]
-            again = ask(self.teacher, self.examples.inputs[rows], self.examples.keys[rows])
-            before = decode(shard["logits"][held])
-            if before.shape != again.shape:
-                return math.inf
-            # Other threads, another batch or machine move the last bits; what the encoding drops is nothing either.
-            tolerance = HALF_ERROR * float(before.abs().max()) + 1e-6
-            beyond.append(float((again - before).abs().max()) - tolerance)
-        return max(beyond)
+        if not shards:
+            return -math.inf
+        place_G = _places(torch.cat([shard["keys"] for shard in shards]), self.keys_G)
+        held_S = [(part >= 0).nonzero()[:, 0] for part in place_G.split([len(shard["keys"]) for shard in shards])]
+        each = math.ceil(PROBES / len(shards))
+        starts = torch.tensor([0, *(len(shard["keys"]) for shard in shards)]).cumsum(0)
+        probes = torch.cat([start + held[:each] for start, held in zip(starts, held_S, strict=False)])
+        if not len(probes):
+            return -math.inf
+        rows = self.rows_G[place_G[probes]]
+        again = ask(self.teacher, self.examples.inputs[rows], self.examples.keys[rows])
+        before = decode(torch.cat([shard["logits"][held[:each]] for shard, held in zip(shards, held_S, strict=True)]))
+        if before.shape != again.shape:
+            return math.inf
+        # Other threads, another batch or machine move the last bits; what the encoding drops is nothing either.
+        tolerance = HALF_ERROR * float(ranges(before).max()) + 1e-6 * max(1.0, float(before.abs().max()))
+        return float((again - before).abs().max()) - tolerance
 
     def _check_same(self, shards: list[Shard]) -> None:
         moved = self._moved(shards)
@@ -264,6 +273,8 @@ def _name(number: int) -> str:
 
 
 def _places(keys: Tensor, among: Tensor) -> Tensor:
-    """For each key its row in `among`, -1 where it is not there."""
-    row_of = {key.tobytes(): row for row, key in enumerate(among.numpy())}
-    return torch.tensor([row_of.get(key.tobytes(), -1) for key in keys.numpy()])
+    """For each key [M, 32] its row in `among` [G, 32], -1 where it is not there."""
+    words, known = as_words(keys), as_words(among)
+    order = known.argsort(kind="stable")
+    place = order[np.searchsorted(known, words, sorter=order).clip(max=len(known) - 1)]
+    return torch.from_numpy(np.where(known[place] == words, place, -1))

@@ -1,7 +1,7 @@
 """Training: the step, the fit around it, and the arms of a comparison."""
 
 from limbeck.training.arms import ArmName, Distill, WeightedTerm, lesson_of
-from limbeck.training.fit import configured, fit, gradient_norms
+from limbeck.training.fit import check_parts, configured, fit, gradient_norms
 from limbeck.training.lesson import Lesson
 from limbeck.training.place import Place
 from limbeck.training.settings import SGD, AdamW, Constant, Cosine, Fit, OneCycle
@@ -25,6 +25,7 @@ __all__ = [
     "WeightedTerm",
     "World",
     "add_gradients",
+    "check_parts",
     "configured",
     "fit",
     "gradient_norms",

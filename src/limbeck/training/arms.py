@@ -73,6 +73,8 @@ class Distill:
             object.__setattr__(self, "alpha", 0.1)
         if self.alpha is not None and not 0.0 <= self.alpha <= 1.0:
             raise ValueError(f"alpha is a share, from 0 to 1, not {self.alpha}")
+        if self.objective.traits.needs != "teacher":
+            raise ValueError(f"{self.objective.name} hears no teacher: take another objective, or add it to terms")
         if pair and not (all(0.0 <= weight < math.inf for weight in pair) and any(pair)):
             raise ValueError(f"the weights must be at least 0 and one of them above, not {pair[0]} and {pair[1]}")
 
@@ -96,8 +98,10 @@ class Distill:
         return tuple(term for term in terms if term.weight != 0.0)
 
 
-def lesson_of(arm: ArmName, distill: Distill, examples: Examples, signals: Signals, preprocess: Preprocess) -> Lesson:
-    """What an arm learns from.
+def lesson_of(
+    arm: ArmName, distill: Distill, examples: Examples, signals: Signals, preprocess: Preprocess, *, seed: int
+) -> Lesson:
+    """What an arm learns from; the seed decides how a shuffled teacher is shuffled.
 
     An arm that hears no teacher sees the labelled examples only: the others would teach it nothing.
 
@@ -111,7 +115,8 @@ def lesson_of(arm: ArmName, distill: Distill, examples: Examples, signals: Signa
         if not len(labelled):
             raise _unlabelled(arm)
         objective: Objective = CrossEntropy(smoothing=SMOOTHING if arm == "label-smoothing" else 0.0)
-        return Lesson(examples.select(labelled), None, (Term("student_loss", 1.0, objective),), preprocess)
+        seen = examples if len(labelled) == len(examples) else examples.select(labelled)
+        return Lesson(seen, None, (Term("student_loss", 1.0, objective),), preprocess)
     if not loss:
         raise _unlabelled(arm)
     if arm == "hard-teacher":
@@ -123,8 +128,9 @@ def lesson_of(arm: ArmName, distill: Distill, examples: Examples, signals: Signa
                 expected="stored signals, which can be permuted",
                 do="set distill.views: 1, or leave the arm out",
             )
-        signals = signals.shuffled(derive_seed("shuffled-teacher"))
-    return Lesson(examples, signals, loss, preprocess)
+        signals = signals.shuffled(derive_seed(seed, "shuffled-teacher"))
+    heard = any(term.objective.traits.needs == "teacher" for term in loss)
+    return Lesson(examples, signals if heard else None, loss, preprocess)
 
 
 def _unlabelled(arm: ArmName) -> RecipeError:
@@ -136,4 +142,4 @@ def _unlabelled(arm: ArmName) -> RecipeError:
 
 
 def _without_doubts(term: Term) -> Term:
-    return replace(term, objective=HardTargets()) if term.name == "distillation_loss" else term
+    return replace(term, objective=HardTargets()) if term.objective.traits.needs == "teacher" else term

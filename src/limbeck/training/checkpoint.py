@@ -33,7 +33,7 @@ class Checkpoints:
         commit_directory(
             place,
             {
-                "student.safetensors": student.state_dict(),
+                "student.safetensors": student_state(student),
                 "optimizer.safetensors": optimizer_state(optimizer),
             },
             step=step,
@@ -68,7 +68,7 @@ class Checkpoints:
                     manifest["conditions"],
                 )
             try:
-                student.load_state_dict(weights)
+                restore_student(student, weights)
             except RuntimeError as error:
                 raise RecipeError(
                     f"the checkpoint {place} is of another student ({str(error).splitlines()[-1].strip()})",
@@ -81,6 +81,26 @@ class Checkpoints:
 
     def _newest_first(self) -> list[Path]:
         return sorted(self.directory.glob("step-*"), reverse=True)
+
+
+def student_state(student: nn.Module) -> dict[str, Tensor]:
+    """Parameters and all buffers: one that is not persistent may still be changed by training."""
+    return {**dict(student.named_buffers()), **student.state_dict()}
+
+
+def restore_student(student: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Put named tensors back in place.
+
+    Raises:
+        RuntimeError: names or shapes of another student.
+    """
+    known = student.state_dict()
+    beside = {name: buffer for name, buffer in student.named_buffers() if name not in known}
+    student.load_state_dict({name: tensor for name, tensor in tensors.items() if name not in beside})
+    for name, buffer in beside.items():
+        if name not in tensors:
+            raise RuntimeError(f"the buffer {name} is missing")
+        buffer.copy_(tensors[name])
 
 
 def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

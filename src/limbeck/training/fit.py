@@ -6,11 +6,13 @@ started again ends in the same bits.
 
 import copy
 import os
+import random
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -18,6 +20,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from limbeck.data import derive_seed
 from limbeck.errors import RecipeError
 from limbeck.files import digest_tensors
+from limbeck.models import layout_of
 from limbeck.progress import interruption
 from limbeck.training.checkpoint import Checkpoints
 from limbeck.training.ledger import Ledger
@@ -25,7 +28,7 @@ from limbeck.training.lesson import Lesson, Reader
 from limbeck.training.order import Order
 from limbeck.training.place import Place
 from limbeck.training.settings import Fit
-from limbeck.training.step import add_gradients, train_step
+from limbeck.training.step import Term, add_gradients, train_step
 from limbeck.training.world import World
 
 
@@ -40,7 +43,7 @@ def fit(student: nn.Module, lesson: Lesson, settings: Fit, *, steps: int, seed: 
         RecipeError: the loss or a weight is no longer finite, or a rank would get no example of a micro-batch.
         DataError: the ranks do not begin alike.
     """
-    _check_parts(student, lesson, settings, place.world)
+    check_parts(student, lesson.terms, settings, place.world)
     with _own_randomness(place.device):
         _walk(student, lesson, settings, steps=steps, seed=seed, place=place)
     return student.eval()
@@ -49,16 +52,16 @@ def fit(student: nn.Module, lesson: Lesson, settings: Fit, *, steps: int, seed: 
 def _walk(student: nn.Module, lesson: Lesson, settings: Fit, *, steps: int, seed: int, place: Place) -> None:
     """The loop of `fit`."""
     world = place.world
-    student.to(place.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    student.to(place.device)
     optimizer = settings.optimizer.build(student.parameters())
     checkpoints = Checkpoints(place.directory / "checkpoints", _conditions(place))
     start = checkpoints.restore(student, optimizer)
     if world.size > 1:
         world.check_alike(start, digest_tensors(student.state_dict()))
-    order = Order(len(lesson.examples), settings.batch_size, derive_seed(seed, "order"))
+    order = Order(len(lesson.examples), settings.batch_size, seed)
     counts = lesson.counts(settings.batch_size)
-    ledger = Ledger(place, [term.name for term in lesson.terms], start, steps)
-    reader = Reader(lesson, settings, seed, place, ledger.seconds)
+    reader = Reader(lesson, settings, seed, place, layout_of(student))
+    ledger = Ledger(place, [term.name for term in lesson.terms], reader.seconds, start, steps)
     bf16 = settings.precision == "bf16"
     saved = time.monotonic()
     student.train()
@@ -73,50 +76,65 @@ def _walk(student: nn.Module, lesson: Lesson, settings: Fit, *, steps: int, seed
         )  # fmt: skip
         ledger.add(step + 1, values_K, rate)
         due = world.leads and time.monotonic() - saved >= settings.checkpoint_seconds
-        signal, saving = world.agree(place.stop.signal or 0, due)
-        if signal or saving or step + 1 == steps:
+        stopped_by, saving = world.agree(place.stop.number or 0, due)
+        if stopped_by or saving or step + 1 == steps:
             ledger.flush()
             ledger.check_weights(student)
             if world.leads:
                 checkpoints.save(step + 1, student, optimizer)
             world.wait()
             saved = time.monotonic()
-        if signal and step + 1 < steps:
-            raise interruption(signal, "run the same command again with --resume")
+        if stopped_by and step + 1 < steps:
+            raise interruption(stopped_by, "run the same command again with --resume")
 
 
 def gradient_norms(student: nn.Module, lesson: Lesson, settings: Fit, *, seed: int, place: Place) -> dict[str, float]:
     """The norm of each term's weighted gradient on the first batch: how loudly each speaks; the student stays."""
-    order = Order(len(lesson.examples), settings.batch_size, derive_seed(seed, "order"))
-    alone = replace(place, world=World())
-    reader = Reader(lesson, replace(settings, accumulate=1), seed, alone, {"data": 0.0, "teacher": 0.0})
-    (batch,) = reader.batches(*order.at(0))
+    rows, epochs = Order(len(lesson.examples), settings.batch_size, seed).at(0)
+    # The whole batch in this process, in parts no larger than those of the fit, which are known to have room.
+    alone = replace(settings, accumulate=settings.accumulate * place.world.size)
+    reader = Reader(lesson, alone, seed, replace(place, world=World()), layout_of(student))
+    counts, bf16 = lesson.counts(settings.batch_size), settings.precision == "bf16"
     norms = {}
     for term in lesson.terms:
         pupil = copy.deepcopy(student).to(place.device).train()
         with _own_randomness(place.device):
             reseed(seed, 0, 0, place.device)
-            add_gradients(pupil, batch, [term], lesson.counts(settings.batch_size))
+            for batch in reader.batches(rows, epochs):
+                add_gradients(pupil, batch, [term], counts, bf16=bf16)
         gradients = [p.grad for p in pupil.parameters() if p.grad is not None]
         norms[term.name] = float(nn.utils.get_total_norm(gradients))
     return norms
 
 
 def reseed(seed: int, step: int, rank: int, device: torch.device) -> None:
-    """Make what is random inside the student (dropout) a function of (seed, step, rank)."""
+    """Make what is random inside the student (dropout, stochastic depth) a function of (seed, step, rank)."""
     value = derive_seed(seed, step, rank, "step")
     torch.default_generator.manual_seed(value)  # torch.manual_seed visits every device: 80 us against 1
+    random.seed(value)
+    np.random.seed(value & 0xFFFFFFFF)
     if device.type == "cuda":
         torch.cuda.manual_seed(value)
 
 
-def _own_randomness(device: torch.device) -> AbstractContextManager[None]:
+@contextmanager
+def _own_randomness(device: torch.device) -> Iterator[None]:
     """The caller's generators are left as they were."""
-    return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
+    python, numpy = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)
 
 
-def _check_parts(student: nn.Module, lesson: Lesson, settings: Fit, world: World) -> None:
-    """Whether the batch of a step can be parted among micro-batches and ranks."""
+def check_parts(student: nn.Module, terms: Sequence[Term], settings: Fit, world: World) -> None:
+    """Whether the batch of a step can be parted among micro-batches and ranks.
+
+    Raises:
+        RecipeError: too few examples for each, or a term that is coupled to its batch.
+    """
     parts = settings.accumulate * world.size
     came = f"fit.batch_size {settings.batch_size} for {settings.accumulate} micro-batches on {world.size} ranks"
     # The variance of one example is no variance: a batch norm cannot learn from a micro-batch of one.
@@ -127,7 +145,7 @@ def _check_parts(student: nn.Module, lesson: Lesson, settings: Fit, world: World
             expected=f"a batch of at least {least} examples",
             do="raise fit.batch_size, lower fit.accumulate, or start fewer processes",
         )
-    coupled = [term.name for term in lesson.terms if term.objective.traits.coupling == "batch"]
+    coupled = [term.name for term in terms if term.objective.traits.coupling == "batch"]
     if coupled and parts > 1:
         raise RecipeError(
             f"{came}, with {', '.join(coupled)}, whose value for one example depends on the others of its batch",

@@ -19,12 +19,13 @@ LOG_LINES = 100
 class Ledger:
     """Adds up values and times of steps, and now and then writes a line of `metrics.jsonl`."""
 
-    def __init__(self, place: Place, names: list[str], start: int, steps: int) -> None:
+    def __init__(self, place: Place, names: list[str], seconds: dict[str, float], start: int, steps: int) -> None:
+        """Args: the names of the terms, the account in which the reader books its time, the first and last step."""
         self.place, self.names, self.steps = place, names, steps
         self.every = max(1, steps // LOG_LINES)
         self.step = self.flushed = start
         self.rate = 0.0
-        self.seconds = {"data": 0.0, "teacher": 0.0}
+        self.seconds = seconds
         self._begin()
         if place.world.leads:
             cut_lines(place.log, lambda line: not self._mine(line) or line["step"] <= start)
@@ -34,7 +35,6 @@ class Ledger:
 
     def _begin(self) -> None:
         self.values_K: Tensor | float = 0.0
-        # The reader books its time in this very dict.
         self.seconds.update(data=0.0, teacher=0.0)
         self.began = time.perf_counter()
 

@@ -32,13 +32,14 @@ class Lesson:
 class Reader:
     """Turns the rows of a step into this rank's micro-batches."""
 
-    def __init__(self, lesson: Lesson, settings: Fit, seed: int, place: Place, seconds: dict[str, float]) -> None:
+    def __init__(self, lesson: Lesson, settings: Fit, seed: int, place: Place, layout: torch.memory_format) -> None:
         examples = lesson.examples
         self.inputs, self.labels = examples.inputs.to(place.device), examples.labels.to(place.device)
-        self.stream_ids = examples.stream_ids.to(place.device)
-        self.preprocess, self.world, self.seconds = lesson.preprocess, place.world, seconds
+        self.preprocess, self.world, self.layout = lesson.preprocess, place.world, layout
+        self.seconds = {"data": 0.0, "teacher": 0.0}
         self.signals = None if lesson.signals is None else lesson.signals.to(place.device)
         self.augment, self.seed = settings.augment, derive_seed(seed, "views")
+        self.stream_ids = examples.stream_ids.to(place.device) if settings.augment.active else None
         self.accumulate = settings.accumulate
 
     def batches(self, rows: Tensor, epochs: Tensor) -> Iterator[Batch]:
@@ -52,11 +53,11 @@ class Reader:
             with Stopwatch(self.seconds, "data"):
                 part_rows, part_epochs = part_rows.to(self.inputs.device), part_epochs.to(self.inputs.device)
                 seen = self.inputs[part_rows]
-                if self.augment.active:
+                if self.stream_ids is not None:
                     seen = self.augment(seen, self.stream_ids[part_rows], seed=self.seed, view=part_epochs)
                 inputs = self.preprocess(seen)
                 if inputs.ndim == 4:
-                    inputs = inputs.contiguous(memory_format=torch.channels_last)
+                    inputs = inputs.contiguous(memory_format=self.layout)
             with Stopwatch(self.seconds, "teacher"):
                 signal = self.signals.fetch(part_rows, seen) if self.signals is not None else None
             yield Batch(inputs, self.labels[part_rows], signal)

@@ -15,6 +15,7 @@ class Order:
     """The stream of rows that a fit walks along."""
 
     def __init__(self, examples: int, batch_size: int, seed: int) -> None:
+        """Args: how many rows, how many a step, and the seed of the fit."""
         self.examples, self.batch_size, self.seed = examples, batch_size, seed
         self._permutations: dict[int, Tensor] = {}
 

@@ -10,11 +10,12 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
-from limbeck.data.examples import UNLABELLED, key_examples
+from limbeck.data.examples import key_examples
 from limbeck.data.preprocess import Preprocess
 from limbeck.data.sources.base import Splits, check_share, own_splits
 from limbeck.data.sources.conversion import as_inputs, as_named_labels, guess_layout
 from limbeck.errors import DataError
+from limbeck.signal import UNLABELLED
 
 Arrays = tuple[Any, Any] | Dataset[Any]
 """(inputs, labels), each an array or tensor, labels None if not one is known; or a Dataset of such pairs."""

@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from limbeck.data.examples import UNLABELLED, name_some
+from limbeck.data.examples import name_some
 from limbeck.errors import DataError
+from limbeck.signal import UNLABELLED
 
 Layout = Literal["nchw", "nhwc"]
 
