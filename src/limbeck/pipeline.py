@@ -98,6 +98,7 @@ def run(recipe: Recipe, materials: Materials, options: Options) -> dict[str, Any
         found = look_at(teacher, data.teacher_train, allow_weak=options.allow_weak)
         store = ask_once(opened, teacher, data.train)
         check_origin(opened, {"teacher": store.directory.name})
+        _log.info("teacher %s; labels in %s", found, store.directory.name)
         signals = _signals(opened.recipe, store, teacher, data.train)
         for seed in recipe.proof.seeds:
             for arm in recipe.proof.arms:
@@ -106,7 +107,9 @@ def run(recipe: Recipe, materials: Materials, options: Options) -> dict[str, Any
         if world.leads and not _finished(opened.directory):
             judge(opened, data.measured, teacher, store, data=data.facts, preflight=found)
         world.wait()
-        return read_record(opened.directory)
+        record = read_record(opened.directory)
+        _log.info("done: %s", record["verdicts"][0]["sentence"])
+        return record
 
 
 # --- teacher and signals ---------------------------------------------------------------------------------------------
@@ -241,6 +244,7 @@ def train_arm(opened: Run, arm: ArmName, seed: int, data: Prepared, signals: Sig
             "bytes": bytes_of(student),
         }
         write_record(directory, facts)
+        _log.info("%s seed %s: %s steps in %.1f s", arm, seed, steps, seconds)
     opened.world.wait()
 
 

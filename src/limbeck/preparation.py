@@ -65,13 +65,7 @@ def prepare(recipe: Recipe, materials: Materials) -> Prepared:
         RecipeError: a choice of examples that the data do not allow.
         DataError: data that cannot be read, or of which nothing is left to learn from or to measure.
     """
-    if materials.splits is None and isinstance(recipe.data.source, GivenData):
-        raise RecipeError(
-            "data.source is python",
-            expected="a source that a file can name",
-            do="call limbeck.distill in Python with the arrays, or name a source (limbeck list sources)",
-        )
-    splits = materials.splits or recipe.data.source.load()  # type: ignore[union-attr]
+    splits = materials.splits or _load(recipe)
     shared = overlap(splits.train, splits.test)
     test = splits.test
     if recipe.data.drop_overlap and len(shared):
@@ -102,6 +96,24 @@ def prepare(recipe: Recipe, materials: Materials) -> Prepared:
         "duplicates": train.duplicates,
     }
     return Prepared(splits.train, train, heard, measured, splits.preprocess, facts)
+
+
+def _load(recipe: Recipe) -> Splits:
+    source = recipe.data.source
+    if isinstance(source, GivenData):
+        raise RecipeError(
+            "data.source is python",
+            expected="a source that a file can name",
+            do="call limbeck.distill in Python with the arrays, or name a source (limbeck list sources)",
+        )
+    try:
+        return source.load()
+    except OSError as error:
+        raise DataError(
+            f"{error.filename or 'the data'} cannot be read: {error.strerror or error}",
+            expected="files that this user may read",
+            do="look at their permissions and at the disk",
+        ) from error
 
 
 def _check_left(heard: Examples, measured: Examples) -> None:

@@ -1,7 +1,6 @@
 """The directory of a run: who may write it, what it must hold to be gone on with, and how it is begun."""
 
 import logging
-import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from limbeck.files import disk_errors, locked, read_json, sweep, write_json, wri
 from limbeck.progress import Stop, Watch, stoppable
 from limbeck.recipe import Recipe, TrainedTeacher, path_of, tree_of
 from limbeck.recipe_text import read_yaml, write_yaml
-from limbeck.record import RECORD, environment
+from limbeck.record import RECORD, cores, environment
 from limbeck.training import Fit, Place, World
 
 RESOLVED = "recipe.resolved.yaml"
@@ -189,8 +188,7 @@ def _with_threads(recipe: Recipe, before: Any) -> Recipe:
 def _counted(fit: Fit, known: Any) -> Fit:
     if fit.threads != "auto":
         return fit
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return replace(fit, threads=known if isinstance(known, int) else cores)
+    return replace(fit, threads=known if isinstance(known, int) else cores())
 
 
 def _device(name: str) -> torch.device:

@@ -7,19 +7,35 @@ import logging
 import os
 import sys
 import traceback
+from typing import Annotated
 
 import typer
 
+import limbeck
 from limbeck.cli import demo, distill, doctor, listing, peek, report
 from limbeck.errors import LimbeckError
 
 app = typer.Typer(
     name="limbeck",
-    help="Distil a big teacher into a small student, and prove the gain.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"limbeck {limbeck.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which.")] = False,
+) -> None:
+    """Distil a big teacher into a small student, and prove the gain."""
+
+
 app.command("demo")(demo.demo)
 app.command("distill")(distill.distill)
 app.command("peek")(peek.peek)
@@ -40,10 +56,3 @@ def main() -> None:
         if os.environ.get("LIMBECK_DEBUG"):
             traceback.print_exc()
         sys.exit(error.exit_status)
-    except KeyboardInterrupt:
-        print("limbeck: stopped", file=sys.stderr)
-        sys.exit(130)
-    except BrokenPipeError:
-        # The reader of our output has gone; without this the interpreter complains once more at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)

@@ -53,6 +53,12 @@ def distill(
     from limbeck.training import join_world
 
     plan = read_recipe(recipe, changes)
+    if gate is not None and (len(plan.proof.seeds) < 2 or len(plan.proof.arms) < 2):
+        raise RecipeError(
+            f"--require {require!r} came with {len(plan.proof.seeds)} seeds and {len(plan.proof.arms)} arms",
+            expected="at least 2 of each, or nothing can be compared and the gate never be met",
+            do="set proof.seeds and proof.arms, or leave --require out",
+        )
     try:
         with progress_on_stderr() as watch:
             record = run(plan, Materials(), Options(resume, overwrite, allow_weak, watch))

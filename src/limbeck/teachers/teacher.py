@@ -68,7 +68,17 @@ def ask(teacher: Teacher, inputs: Tensor, keys: Tensor) -> Tensor:
             expected="finite logits",
             do="look at these examples, or at the teacher's preprocessing and precision",
         )
-    return logits_of_probabilities(answers_NC) if teacher.gives == "probabilities" else answers_NC
+    if teacher.gives == "logits":
+        return answers_NC
+    if not look_like_probabilities(answers_NC):
+        sums_N = answers_NC.sum(dim=1)
+        raise DataError(
+            f"the teacher gave probabilities before, and now values from {answers_NC.min():.3g} to "
+            f"{answers_NC.max():.3g} in rows that sum to {sums_N.min():.3g} to {sums_N.max():.3g}",
+            expected="rows of probabilities that sum to 1, or logits throughout",
+            do="let the teacher return its logits",
+        )
+    return logits_of_probabilities(answers_NC)
 
 
 def ask_all(teacher: Teacher, examples: Examples) -> Tensor:

@@ -102,7 +102,7 @@ def gradient_norms(student: nn.Module, lesson: Lesson, settings: Fit, *, seed: i
             reseed(seed, 0, 0, place.device)
             for batch in reader.batches(rows, epochs):
                 add_gradients(pupil, batch, [term], counts, bf16=bf16)
-        gradients = [p.grad for p in pupil.parameters() if p.grad is not None]
+        gradients = [p.grad.double() for p in pupil.parameters() if p.grad is not None]
         norms[term.name] = float(nn.utils.get_total_norm(gradients))
     return norms
 

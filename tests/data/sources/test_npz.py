@@ -150,3 +150,18 @@ def test_damaged_files_are_refused(tmp_path, save, pictures):
 def test_one_bare_array_is_no_archive(tmp_path):
     np.save(tmp_path / "x.npy", np.zeros(3))
     assert "not an archive" in refusal(str(tmp_path / "x.npy"))
+
+
+def test_odd_archives_are_refused_in_words(tmp_path):
+    path = tmp_path / "x.npz"
+    np.savez(path, x=np.zeros((9, 4), np.float32), y=np.arange(9) % 3, classes=np.array("abc"))
+    with pytest.raises(DataError):
+        Npz(path=str(path)).load()
+    data = bytearray(path.read_bytes())
+    data[6] |= 1  # the flag of an encrypted member
+    at = data.rindex(b"PK\x01\x02")
+    data[data.index(b"PK\x01\x02") + 8] |= 1
+    assert at
+    path.write_bytes(data)
+    with pytest.raises(DataError, match="cannot be read"):
+        Npz(path=str(path)).load()

@@ -133,7 +133,7 @@ def _item_labels(labels: tuple[Any, ...], name: str) -> NDArray[Any]:
 def _inputs(values: Any, name: str) -> Tensor:
     """Inputs as they are stored; only numpy leaves open where the channels are."""
     if not isinstance(values, Tensor):
-        return as_inputs(np.asarray(values), name, layout=None)
+        return as_inputs(_array(values, name), name, layout=None)
     layout = (values.dim() == 4 and guess_layout(tuple(values.shape))) or "nchw"
     # numpy has no bfloat16.
     plain = values.detach().cpu()
@@ -144,4 +144,16 @@ def _labels(labels: Any, count: int) -> NDArray[Any]:
     """Labels as an array of numbers or names."""
     if labels is None:
         return np.full(count, UNLABELLED)
-    return labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
+    return labels.detach().cpu().numpy() if isinstance(labels, Tensor) else _array(labels, "the labels")
+
+
+def _array(values: Any, name: str) -> NDArray[Any]:
+    """An array of what may be a list, which numpy refuses if it is ragged."""
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise DataError(
+            f"{name} cannot be made an array: {error}",
+            expected="examples of one shape",
+            do="resize or pad them",
+        ) from error

@@ -81,7 +81,10 @@ def existing(path: str, *, folder: bool, expected: str) -> Path:
     Raises:
         DataError: nothing is there, or something else is.
     """
-    found = Path(path).expanduser()
+    try:
+        found = Path(path.replace("\0", "�")).expanduser()
+    except RuntimeError:  # ~somebody who is not here
+        found = Path(path)
     if found.is_dir() if folder else found.is_file():
         return found
     kind = "folder" if folder else "file"

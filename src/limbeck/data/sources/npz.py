@@ -55,7 +55,7 @@ class Npz:
                 do="save it by numpy.savez with these names",
             )
         inputs = [self._inputs(arrays[f"x{side}"], f"x{side} of {path}") for side in sides]
-        classes = tuple(str(name) for name in arrays["classes"]) if "classes" in arrays else None
+        classes = tuple(str(name) for name in arrays["classes"].reshape(-1)) if "classes" in arrays else None
         labels, classes = as_named_labels(
             [arrays[f"y{side}"] for side in sides], [f"y{side} of {path}" for side in sides], classes
         )
@@ -78,7 +78,16 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise ValueError("it holds one array, not an archive of named arrays")
             return dict(archive)
-    except (ValueError, OSError, EOFError, KeyError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+    except (
+        ValueError,
+        OSError,
+        EOFError,
+        KeyError,
+        MemoryError,
+        RuntimeError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
         raise DataError(
             f"{path} cannot be read: {error}",
             expected=f"{_LAYOUT}, without pickled objects",
