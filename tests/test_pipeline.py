@@ -21,6 +21,7 @@ from limbeck.progress import Progress
 from limbeck.recipe import recipe_from_tree
 from limbeck.record import read_record
 from limbeck.signal import Signal
+from limbeck.training import Fit
 from running import (
     TEST,
     TRAIN,
@@ -367,6 +368,70 @@ def test_students_do_not_fit_and_no_hour_is_lost(npz: Path, tmp_path: Path):
     with pytest.raises(RecipeError, match=r"convnet got examples of shape \(6,\)"):
         run_tree(tree(tmp_path / "rows.npz", tmp_path / "run", student={"model": {"name": "convnet"}}), watch=heard)
     assert not heard
+
+
+def frozen() -> nn.Module:
+    return nn.Linear(6, 3).requires_grad_(False)
+
+
+@pytest.mark.parametrize(
+    ("student", "words"),
+    [
+        (frozen, "nothing that can be trained"),
+        (nn.Identity, "nothing that can be trained"),
+        (lambda: nn.LazyLinear(3), "lazy parameters"),
+        (lambda: nn.BatchNorm2d(3), "failed on a batch"),
+    ],
+)
+def test_a_student_that_cannot_be_trained_is_refused_before_the_teacher_is_asked(tmp_path: Path, student, words: str):
+    def teacher(inputs: torch.Tensor) -> torch.Tensor:
+        raise AssertionError("the teacher was asked")
+
+    with pytest.raises(RecipeError, match=words):
+        tell(tmp_path, student=student, teacher=teacher)
+
+
+def test_a_batch_that_cannot_be_parted_is_refused_before_the_teacher_is_asked(tmp_path: Path):
+    def teacher(inputs: torch.Tensor) -> torch.Tensor:
+        raise AssertionError("the teacher was asked")
+
+    normed = nn.Sequential(nn.Linear(6, 3), nn.BatchNorm1d(3))
+    with pytest.raises(RecipeError, match="at least 8 examples"):
+        tell(tmp_path, student=normed, teacher=teacher, fit=Fit(batch_size=4, accumulate=4))
+
+
+def test_an_in_place_student_does_not_change_what_the_others_are_measured_on(tmp_path: Path):
+    class InPlace(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.out = nn.Linear(6, 3)
+
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            inputs += 1
+            return self.out(inputs)
+
+    class Plain(InPlace):
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            return self.out(inputs + 1)
+
+    accuracies = [
+        [
+            fit["accuracy"]
+            for fits in tell(tmp_path / kind.__name__, student=kind).record["arms"].values()
+            for fit in fits
+        ]
+        for kind in (InPlace, Plain)
+    ]
+    assert accuracies[0] == accuracies[1]
+
+
+def test_a_student_changed_between_kill_and_resume_is_refused(tmp_path: Path):
+    def made(active: type[nn.Module]) -> nn.Module:
+        return nn.Sequential(nn.Linear(6, 8), active(), nn.Linear(8, 3))
+
+    tell(tmp_path, student=lambda: made(nn.ReLU))
+    with pytest.raises(DataError, match="student"):
+        tell(tmp_path, student=lambda: made(nn.Identity), resume=True)
 
 
 def test_a_factory_with_randomness_of_its_own_is_refused(tmp_path: Path):

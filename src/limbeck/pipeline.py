@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from limbeck.data import (
     UNLABELLED,
@@ -258,13 +259,8 @@ def check_students(opened: Run, data: Prepared, materials: Materials) -> str:
     recipe = opened.recipe
     preprocess, seed = recipe.student.preprocess or data.preprocess, recipe.proof.seeds[0]
     once, again = (new_student(recipe, data, materials, seed) for _ in range(2))
+    _check_trainable(once)
     _check_pairing(once, data.train, preprocess)
-    if not any(parameter.requires_grad for parameter in once.parameters()):
-        raise RecipeError(
-            f"the student {type(once).__name__} has no parameter that can be trained",
-            expected="at least one with requires_grad",
-            do="give it parameters, or unfreeze them",
-        )
     sha256 = digest_tensors(once.state_dict())
     _check_same(seed, {"once": sha256, "again": digest_tensors(again.state_dict())})
     unheard = Stored(torch.zeros(len(data.train), 1))
@@ -288,6 +284,17 @@ def new_student(recipe: Recipe, data: Prepared, materials: Materials, seed: int)
         )
     shape = tuple(data.train.inputs.shape[1:])
     return initialise(maker, shape, len(data.train.classes), derive_seed(seed, "student"))
+
+
+def _check_trainable(student: nn.Module) -> None:
+    found = list(student.parameters())
+    lazy = any(is_lazy(parameter) for parameter in found)
+    if lazy or not any(parameter.requires_grad for parameter in found):
+        raise RecipeError(
+            f"the student {type(student).__name__} has {'lazy parameters' if lazy else 'nothing that can be trained'}",
+            expected="parameters with a shape, at least one of them with requires_grad",
+            do="give the layers their sizes" if lazy else "give it parameters, or unfreeze them",
+        )
 
 
 def _check_pairing(module: nn.Module, examples: Examples, preprocess: Preprocess) -> None:
