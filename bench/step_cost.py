@@ -26,13 +26,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from limbeck.data import SOURCES, Examples, Preprocess, derive_seed
-from limbeck.data.examples import key_examples
-from limbeck.models import ConvNet, Mlp, ModelSpec, initialise
+from limbeck.data import SOURCES, Examples, Preprocess, key_examples
+from limbeck.models import ConvNet, Mlp, ModelSpec, initialise, layout_of
 from limbeck.teachers import Stored
 from limbeck.training import Distill, Fit, Lesson, Place, fit, lesson_of, train_step
-from limbeck.training.fit import Reader, reseed
+from limbeck.training.fit import reseed
 from limbeck.training.ledger import Ledger
+from limbeck.training.lesson import Reader
 from limbeck.training.order import Order
 
 CLASSES = tuple("0123456789")
@@ -49,15 +49,16 @@ class Epochs:
 
     def __init__(self, spec: ModelSpec, lesson: Lesson, settings: Fit, directory: Path, clock: Clock) -> None:
         shape = tuple(lesson.examples.inputs.shape[1:])
-        self.student = initialise(spec, shape, len(CLASSES), seed=0).to(memory_format=torch.channels_last)
+        self.student = initialise(spec, shape, len(CLASSES), seed=0)
         self.optimizer = settings.optimizer.build(self.student.parameters())
         self.lesson, self.settings = lesson, settings
-        self.order = Order(len(lesson.examples), settings.batch_size, derive_seed(0, "order"))
+        self.order = Order(len(lesson.examples), settings.batch_size, 0)
         self.place = Place(directory, directory / "metrics.jsonl")
         self.counts = lesson.counts(settings.batch_size)
         self.per_epoch = len(lesson.examples) // settings.batch_size
-        self.ledger = Ledger(self.place, [term.name for term in lesson.terms], 0, 100 * self.per_epoch)
-        self.reader = Reader(lesson, settings, 0, self.place, self.ledger.seconds)
+        self.reader = Reader(lesson, settings, 0, self.place, layout_of(self.student))
+        names = [term.name for term in lesson.terms]
+        self.ledger = Ledger(self.place, names, self.reader.seconds, 0, 100 * self.per_epoch)
         self.step, self.clock = 0, clock
         self.student.train()
 
@@ -85,12 +86,11 @@ def epoch_ratio(spec: ModelSpec, examples: int, repeats: int, clock: Clock) -> d
     data = key_examples(inputs, torch.arange(examples) % 10, CLASSES)
     signals = Stored(torch.randn(examples, 10, generator=generator).half())
     with tempfile.TemporaryDirectory() as folder:
-        arms = {
-            arm: Epochs(
-                spec, lesson_of(arm, Distill(), data, signals, Preprocess(scale=255.0)), Fit(), Path(folder), clock
-            )
-            for arm in ("scratch", "distilled")
+        preprocess = Preprocess(scale=255.0)
+        lessons = {
+            arm: lesson_of(arm, Distill(), data, signals, preprocess, seed=0) for arm in ("scratch", "distilled")
         }
+        arms = {arm: Epochs(spec, lesson, Fit(), Path(folder), clock) for arm, lesson in lessons.items()}
         seconds: dict[str, list[float]] = {arm: [] for arm in arms}
         for turn in range(repeats + 1):
             for arm in sorted(arms, reverse=bool(turn % 2)):
@@ -116,7 +116,7 @@ def own_cost(repeats: int, steps: int, clock: Clock) -> dict[str, Any]:
     spec = Mlp(hidden=(32,))
     result: dict[str, Any] = {"student": "mlp 64-32-10", "batch_size": Fit().batch_size, "steps": steps}
     for arm in ("scratch", "distilled"):
-        lesson = lesson_of(arm, Distill(), data, signals, preprocess)
+        lesson = lesson_of(arm, Distill(), data, signals, preprocess, seed=0)
         runs: dict[str, Callable[[int], float]] = {
             "bare": lambda n, lesson=lesson: _bare_seconds(spec, lesson, n, clock),
             "limbeck": lambda n, lesson=lesson: _fit_seconds(spec, lesson, n, clock),

@@ -93,7 +93,7 @@ def _verdicts(rights: dict[str, Tensor], seeds: tuple[int, ...]) -> list[Verdict
             Verdict(
                 word="NOT COMPARED",
                 arm=arm,
-                against="scratch",
+                against="scratch" if arm != "scratch" else "distilled",
                 difference=None,
                 interval=None,
                 seeds=seeds,

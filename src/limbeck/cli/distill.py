@@ -70,9 +70,9 @@ def distill(
     if as_json:
         print_json(record)
     else:
-        for verdict in record["verdicts"]:
+        for verdict in record["verdicts"][1:]:
             print(f"{verdict['arm']} {verdict['sentence']}")
-        print(f"\n{closing_sentence(record)}\nreport: {path}")
+        print(f"{closing_sentence(record)}\nreport: {path}")
     if gate is not None:
         _check_gate(*gate, Verdict.from_dict(record["verdict"]))
 

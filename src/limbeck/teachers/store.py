@@ -25,7 +25,7 @@ from limbeck.progress import Progress, Stop, Watch
 from limbeck.teachers.signals import HALF_ERROR, Stored, bears_half, decode, encode, ranges
 from limbeck.teachers.teacher import BATCH_SIZE, PROBABILITY_FLOOR, Teacher, ask
 
-SHARD_SIZE = 4 * BATCH_SIZE
+SHARD_SIZE = 16 * BATCH_SIZE
 """Answers that a kill costs at the most."""
 PROBES = 16
 _DTYPES = {"fp16": torch.float16, "fp32": torch.float32}

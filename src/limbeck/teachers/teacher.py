@@ -16,8 +16,8 @@ Gives = Literal["logits", "probabilities"]
 PROBABILITY_FLOOR = 1e-4
 """A plain probability of 0 has no logarithm: every probability counts as at least this much."""
 
-BATCH_SIZE = 512
-"""Examples of one question; a batch this large keeps the processor busy, and its shape decides the last bits."""
+BATCH_SIZE = 128
+"""Examples of one question: its activations stay in the cache (bench/peers), and its shape decides the last bits."""
 
 
 class Teacher(Protocol):
