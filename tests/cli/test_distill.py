@@ -24,7 +24,7 @@ def test_the_whole_story(recipe: Path, tmp_path: Path):
     said = limbeck_says("distill", recipe)
     record = read_record(tmp_path / "run")
     assert said.status == 0
-    assert said.out.splitlines()[0] == f"distilled {record['verdicts'][0]['sentence']}"
+    assert said.out.splitlines()[0] == f"distilled {record['verdicts'][0]['sentence']}."
     assert said.out.splitlines()[-1] == f"report: {tmp_path}/run/report.md"
     assert "scratch 1: 10 of 10" in said.err
     names = {path.name for path in (tmp_path / "run").iterdir()}

@@ -10,7 +10,7 @@ from limbeck.data import Preprocess, key_examples
 from limbeck.errors import DataError
 from limbeck.files import digest_tensors
 from limbeck.teachers import CallableTeacher, ModuleTeacher, TableTeacher, ask_all, teacher_of
-from limbeck.teachers.teacher import PROBABILITY_FLOOR, ask, logits_of_probabilities
+from limbeck.teachers.teacher import BATCH_SIZE, PROBABILITY_FLOOR, ask, logits_of_probabilities
 
 
 def tensors_of(module):
@@ -167,7 +167,7 @@ def test_answers_that_are_not_finite_are_refused_with_their_keys(bad):
     examples = examples_of(1000)
     rows = torch.randn(1000, 3)
     rows[[3, 700], 1] = bad
-    with pytest.raises(DataError, match="1 of 512") as caught:
+    with pytest.raises(DataError, match=f"1 of {BATCH_SIZE}") as caught:
         ask_all(TableTeacher(rows, examples), examples)
     assert bytes(examples.keys[3].tolist()).hex()[:12] in str(caught.value)
 
