@@ -13,7 +13,7 @@ FLOORS = (
     {"teachers"},
     {"training"},
     {"measurement"},
-    {"recipe_text", "recipe", "rundir", "preparation", "proof", "pipeline"},
+    {"recipe_text", "recipe", "rundir", "preparation", "students", "proof", "pipeline"},
     {"report"},
     {"cli", "distillation", "testing"},
 )

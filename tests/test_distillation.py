@@ -12,6 +12,7 @@ from limbeck.data import Digits, Npz, Preprocess
 from limbeck.errors import DataError, Interrupted, LimbeckError, RecipeError
 from limbeck.files import digest_tensors
 from limbeck.models import Mlp
+from limbeck.objectives import SoftTargets
 from limbeck.recipe_text import read_yaml
 from limbeck.training import Fit
 from running import TEST, TRAIN, Heard, Interrupting, images, module_teacher, rows, students, tell
@@ -141,8 +142,8 @@ def test_settings_arrive(tmp_path: Path):
     assert result.preprocess == Preprocess(scale=2.0)
 
 
-def test_an_objective_replaces_the_temperature(tmp_path: Path):
-    record = tell(tmp_path, temperature=9, objective=limbeck.SoftTargets(temperature=2, divergence="reverse-kl")).record
+def test_an_objective_has_a_temperature_of_its_own(tmp_path: Path):
+    record = tell(tmp_path, objective=limbeck.SoftTargets(temperature=2, divergence="reverse-kl")).record
     assert record["recipe"]["distill"]["objective"] == {
         "name": "soft-targets",
         "temperature": 2.0,
@@ -253,3 +254,17 @@ def test_misuse_is_refused_in_words(tmp_path: Path, changes: dict[str, Any], wor
     assert caught.value.expected
     assert caught.value.do
     assert not list(tmp_path.glob("run/arms/*/*/student"))
+
+
+@pytest.mark.parametrize(
+    "both",
+    [{"fit": Fit(epochs=2), "epochs": 3}, {"fit": Fit(), "lr": 0.1}, {"objective": SoftTargets(), "temperature": 2.0}],
+)
+def test_a_setting_beside_the_object_that_has_it_is_refused(tmp_path: Path, both):
+    with pytest.raises(RecipeError, match="came with"):
+        tell(tmp_path, **both)
+
+
+def test_names_are_found_by_tab():
+    assert {"distill", "Result", "LimbeckError", "load_model"} <= set(dir(limbeck))
+    assert issubclass(RecipeError, limbeck.LimbeckError)

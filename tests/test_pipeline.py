@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from limbeck.data import UNLABELLED, from_arrays
@@ -613,3 +614,40 @@ def test_outside_the_main_thread(npz: Path, tmp_path: Path):
     thread.start()
     thread.join()
     assert len(records[0]["arms"]["distilled"]) == 2
+
+
+def test_seeds_and_arms_can_be_added_to_a_run(tmp_path: Path):
+    tell(tmp_path, seeds=2)
+    heard = Heard()
+    grown = tell(tmp_path, seeds=3, arms=("distilled", "scratch", "hard-teacher"), resume=True, watch=heard).record
+    stages = {progress.stage for progress in heard}
+    assert stages == {"distilled 2", "scratch 2", "hard-teacher 0", "hard-teacher 1", "hard-teacher 2"}
+    assert grown["verdict"]["seeds"] == [0, 1, 2]
+    whole = tell(tmp_path / "whole", seeds=3, arms=("distilled", "scratch", "hard-teacher")).record
+    assert students(grown) == students(whole)
+    with pytest.raises(RecipeError, match="begun with another recipe"):
+        tell(tmp_path, seeds=2, resume=True)
+
+
+def test_a_damaged_student_is_found_on_resume(tmp_path: Path):
+    tell(tmp_path)
+    path = tmp_path / "arms/scratch/seed-1/student/model.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(DataError, match="scratch/seed-1/student"):
+        tell(tmp_path, resume=True)
+
+
+def test_a_run_inside_its_data_is_refused(tmp_path: Path):
+    images = tmp_path / "images"
+    for name in "ab":
+        (images / name).mkdir(parents=True)
+        for i in range(20):
+            pixels = np.random.default_rng(i + 20 * (name == "b")).integers(0, 255, (8, 8), dtype=np.uint8)
+            Image.fromarray(pixels).save(images / name / f"{i}.png")
+    values = tree(tmp_path, images / "runs")
+    values["data"] = {"source": "images", "path": str(images), "colour": "grey"}
+    with pytest.raises(RecipeError, match="lies inside data"):
+        run_tree(values)
+    assert {path.name for path in images.iterdir()} == {"a", "b"}

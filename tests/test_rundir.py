@@ -147,11 +147,11 @@ def test_out_is_a_file(tmp_path: Path):
 
 def test_a_changed_recipe_is_named_key_by_key(tmp_path: Path):
     out = begun(tmp_path)
-    changed = recipe_for(out, distill={"alpha": 0.5}, proof={"seeds": [0, 1, 2]})
+    changed = recipe_for(out, distill={"alpha": 0.5}, proof={"seeds": [0, 2]})
     with pytest.raises(RecipeError, match="begun with another recipe") as caught, opening(changed, resume=True):
         pass
     assert "distill.alpha: 0.1 -> 0.5" in caught.value.came
-    assert "proof.seeds: [0, 1] -> [0, 1, 2]" in caught.value.came
+    assert "proof.seeds: [0, 1] -> [0, 2]" in caught.value.came
     assert read_yaml(out / RESOLVED)["distill"]["alpha"] == 0.1
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from limbeck.distillation import Result, distill
+    from limbeck.errors import LimbeckError
     from limbeck.objectives import CrossEntropy, HardTargets, SoftTargets
     from limbeck.teachers import load_model
 
@@ -21,13 +22,18 @@ _HOMES = {
     "load_model": "limbeck.teachers",
     "CrossEntropy": "limbeck.objectives",
     "HardTargets": "limbeck.objectives",
+    "LimbeckError": "limbeck.errors",
     "SoftTargets": "limbeck.objectives",
 }
 
-__all__ = ["CrossEntropy", "HardTargets", "Result", "SoftTargets", "distill", "load_model"]
+__all__ = ["CrossEntropy", "HardTargets", "LimbeckError", "Result", "SoftTargets", "distill", "load_model"]
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'limbeck' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -80,11 +80,11 @@ def distill(
     test: Any = None,
     out: str | Path,
     alpha: float = 0.1,
-    temperature: float = 4.0,
+    temperature: float | None = None,
     objective: Any = None,
-    epochs: int = 20,
-    batch_size: int = 128,
-    lr: float = 0.001,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    lr: float | None = None,
     fit: Fit | None = None,
     seeds: int | Sequence[int] = 5,
     arms: Sequence[ArmName] = ("distilled", "scratch"),
@@ -110,12 +110,12 @@ def distill(
         test: likewise arrays or a Dataset; None holds a share of train out. Not given with a source.
         out: the directory of the run.
         alpha: `loss = alpha * student_loss + (1 - alpha) * distillation_loss`.
-        temperature: of the distillation loss; ignored when `objective` is given, which has its own.
+        temperature: of the distillation loss, 4 unless given; `objective` has its own.
         objective: the soft-label objective; None is `SoftTargets(temperature=temperature)`.
-        epochs: passes over the training examples of the distilled arm; the budget of all arms.
-        batch_size: examples of one optimizer step.
-        lr: the peak learning rate of AdamW under a cosine.
-        fit: all settings of the training, instead of epochs, batch_size and lr.
+        epochs: passes over the training examples of the distilled arm, the budget of all arms; 20 unless given.
+        batch_size: examples of one optimizer step, 128 unless given.
+        lr: the peak learning rate of AdamW under a cosine, 0.001 unless given.
+        fit: all settings of the training, in the place of the three above.
         seeds: how many, counted from 0, or which.
         arms: what is compared.
         labelled: how many training labels students see; None is all.
@@ -140,14 +140,17 @@ def distill(
     student_model, make = _student_of(student)
     saved = isinstance(teacher, str | Path)
     own = _is_own(objective)
-    by_temperature = {"name": "soft-targets", "temperature": temperature}
+    _check_one("objective", objective, {"temperature": temperature})
+    by_temperature = _given({"name": "soft-targets", "temperature": temperature})
+    _check_one("fit", fit, {"epochs": epochs, "batch_size": batch_size, "lr": lr})
+    optimizer = _given({"name": "adamw", "lr": lr})
     # The same classes are built from the same plain values as by a file, so that one check serves both.
     tree = {
         "data": {"source": source, "labelled": labelled, "validation": validation},
         "teacher": {"kind": "saved", "path": str(teacher)} if saved else {"kind": "python", "what": _name(teacher)},
         "student": {"model": student_model, "preprocess": preprocess},
         "distill": {"alpha": alpha, "objective": by_temperature if objective is None or own else objective},
-        "fit": fit or {"epochs": epochs, "batch_size": batch_size, "optimizer": {"name": "adamw", "lr": lr}},
+        "fit": fit or _given({"epochs": epochs, "batch_size": batch_size, "optimizer": optimizer}),
         "proof": {"seeds": range(seeds) if isinstance(seeds, int) else seeds, "arms": arms},
         "device": device,
         "out": str(out) if isinstance(out, Path) else out,
@@ -168,6 +171,21 @@ def _told(recipe: Recipe, materials: Materials, options: Options) -> Result:
     directory = path_of(recipe.out, "out")
     write_report(directory, record)
     return Result(directory, record, _maker(materials.student))
+
+
+def _given(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings that were given; the others keep the defaults of their class."""
+    return {name: value for name, value in settings.items() if value is not None}
+
+
+def _check_one(name: str, whole: Any, parts: dict[str, Any]) -> None:
+    """Refuse a setting beside the object that has it too: one of the two would be ignored without a word."""
+    if whole is not None and _given(parts):
+        raise RecipeError(
+            f"{name} came with {' and '.join(_given(parts))}",
+            expected=f"{name}, which has these settings, or the settings alone",
+            do="leave one of them out",
+        )
 
 
 def _check_teacher(teacher: Any, test: Any) -> None:

@@ -5,26 +5,22 @@ Each stage reads files and writes files under the run's directory; a stage that 
 Dimension key: S seeds, N examples, C classes.
 """
 
-import copy
 import logging
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
-from torch.nn.parameter import is_lazy
 
 from limbeck.data import (
     UNLABELLED,
     Examples,
-    Preprocess,
     derive_seed,
 )
 from limbeck.errors import DataError, LimbeckError, RecipeError
-from limbeck.files import MANIFEST, digest, digest_tensors, write_tensors
-from limbeck.models import bytes_of, check_output, initialise, parameters
+from limbeck.files import MANIFEST, digest_tensors, verify, write_tensors
+from limbeck.models import bytes_of, initialise, parameters
 from limbeck.objectives import CrossEntropy
 from limbeck.preparation import Materials, Prepared, prepare
 from limbeck.progress import Watch, unwatched
@@ -32,13 +28,13 @@ from limbeck.proof import PREDICTIONS, judge
 from limbeck.recipe import GivenModel, GivenTeacher, Recipe, SavedTeacher, TrainedTeacher, path_of
 from limbeck.record import RECORD, read_record, write_record
 from limbeck.rundir import Run, check_origin, open_run
+from limbeck.students import check_pairing, check_same_start, check_students, new_student
 from limbeck.teachers import (
     LabelStore,
     Live,
     ModuleTeacher,
     SavedModel,
     Signals,
-    Stored,
     Teacher,
     ask_all,
     label,
@@ -51,7 +47,6 @@ from limbeck.training import (
     ArmName,
     Lesson,
     Term,
-    check_parts,
     configured,
     fit,
     gradient_norms,
@@ -104,7 +99,7 @@ def run(recipe: Recipe, materials: Materials, options: Options) -> dict[str, Any
         for seed in recipe.proof.seeds:
             for arm in recipe.proof.arms:
                 train_arm(opened, arm, seed, data, signals, materials)
-            _check_same_start(opened, seed)
+            check_same_start(opened, seed)
         if world.leads and not _finished(opened.directory):
             judge(opened, data.measured, teacher, store, data=data.facts, preflight=found)
         world.wait()
@@ -146,7 +141,7 @@ def _trained(opened: Run, spec: TrainedTeacher, data: Prepared) -> SavedModel:
     shape, classes = tuple(examples.inputs.shape[1:]), examples.classes
     module = initialise(spec.model, shape, len(classes), derive_seed(0, "teacher"))
     preprocess = spec.preprocess or data.preprocess
-    _check_pairing(module, examples, preprocess)
+    check_pairing(module, examples, preprocess)
     lesson = Lesson(examples, None, (Term("student_loss", 1.0, CrossEntropy()),), preprocess)
     with configured(spec.fit):
         place = opened.place(directory, arm="teacher", seed=0)
@@ -210,11 +205,12 @@ def train_arm(opened: Run, arm: ArmName, seed: int, data: Prepared, signals: Sig
     """Train and measure the student of one arm and seed, unless its record says that it was done."""
     directory = opened.directory / "arms" / arm / f"seed-{seed}"
     if _agreed(opened, _finished(directory)):
+        verify(directory / "student")
         return
     recipe = opened.recipe
     spec, preprocess = recipe.student.model, recipe.student.preprocess or data.preprocess
     student = new_student(recipe, data, materials, seed)
-    _check_pairing(student, data.train, preprocess)
+    check_pairing(student, data.train, preprocess)
     initial = digest_tensors(student.state_dict())
     lesson = lesson_of(arm, recipe.distill, data.train, signals, preprocess, seed=seed)
     place = opened.place(directory, arm=arm, seed=seed)
@@ -247,76 +243,6 @@ def train_arm(opened: Run, arm: ArmName, seed: int, data: Prepared, signals: Sig
         write_record(directory, facts)
         _log.info("%s seed %s: %s steps in %.1f s", arm, seed, steps, seconds)
     opened.world.wait()
-
-
-def check_students(opened: Run, data: Prepared, materials: Materials) -> str:
-    """Refuse, before an hour goes into the teacher, what cannot be trained in the end; returns the student's sha256.
-
-    Raises:
-        RecipeError: a student that does not fit the data, cannot be trained or is another each time it is made, an arm
-            that lacks labels, or a batch that cannot be parted.
-    """
-    recipe = opened.recipe
-    preprocess, seed = recipe.student.preprocess or data.preprocess, recipe.proof.seeds[0]
-    once, again = (new_student(recipe, data, materials, seed) for _ in range(2))
-    _check_trainable(once)
-    _check_pairing(once, data.train, preprocess)
-    sha256 = digest_tensors(once.state_dict())
-    _check_same(seed, {"once": sha256, "again": digest_tensors(again.state_dict())})
-    unheard = Stored(torch.zeros(len(data.train), 1))
-    for arm in recipe.proof.arms:
-        lesson = lesson_of(arm, recipe.distill, data.train, unheard, preprocess, seed=seed)
-        check_parts(once, lesson.terms, recipe.fit, opened.world)
-    return digest({"structure": repr(once), "tensors": sha256})
-
-
-def new_student(recipe: Recipe, data: Prepared, materials: Materials, seed: int) -> nn.Module:
-    """The untrained student of a seed: its weights are f(seed, "student"), or those of the instance given."""
-    spec = recipe.student.model
-    if isinstance(materials.student, nn.Module):
-        return copy.deepcopy(materials.student).cpu()
-    maker = materials.student if isinstance(spec, GivenModel) else spec
-    if maker is None or isinstance(maker, GivenModel):
-        raise RecipeError(
-            f"student.model is python ({spec.name})",
-            expected="a model that a file can name",
-            do="call limbeck.distill in Python with the student, or name a model (limbeck list models)",
-        )
-    shape = tuple(data.train.inputs.shape[1:])
-    return initialise(maker, shape, len(data.train.classes), derive_seed(seed, "student"))
-
-
-def _check_trainable(student: nn.Module) -> None:
-    found = list(student.parameters())
-    lazy = any(is_lazy(parameter) for parameter in found)
-    if lazy or not any(parameter.requires_grad for parameter in found):
-        raise RecipeError(
-            f"the student {type(student).__name__} has {'lazy parameters' if lazy else 'nothing that can be trained'}",
-            expected="parameters with a shape, at least one of them with requires_grad",
-            do="give the layers their sizes" if lazy else "give it parameters, or unfreeze them",
-        )
-
-
-def _check_pairing(module: nn.Module, examples: Examples, preprocess: Preprocess) -> None:
-    """Whether a model takes these examples and answers with these classes."""
-    two = preprocess(examples.inputs[torch.arange(2) % len(examples)])
-    check_output(module, two, len(examples.classes))
-
-
-def _check_same_start(opened: Run, seed: int) -> None:
-    """The arms of a seed must have begun with one student, or they are no comparison."""
-    directories = {arm: opened.directory / "arms" / arm / f"seed-{seed}" for arm in opened.recipe.proof.arms}
-    _check_same(seed, {arm: read_record(directory)["initial_sha256"] for arm, directory in directories.items()})
-
-
-def _check_same(seed: int, starts: dict[str, str]) -> None:
-    if len(set(starts.values())) > 1:
-        raise RecipeError(
-            f"the students of seed {seed} begin with different weights, "
-            + ", ".join(f"{name} {sha256[:12]}" for name, sha256 in starts.items()),
-            expected="one untrained student for all arms of a seed",
-            do="let the student's factory take its randomness from torch alone",
-        )
 
 
 def _agreed(opened: Run, found: bool) -> bool:

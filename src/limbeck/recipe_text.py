@@ -64,6 +64,8 @@ def parse_yaml(text: str, *, where: str) -> Any:
     try:
         _refuse_cleverness(text, where)
         return _yaml().load(text)
+    except RecipeError:
+        raise
     except (YAMLError, ValueError, RecursionError) as error:
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
         mark = getattr(error, "problem_mark", None)

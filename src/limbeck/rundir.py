@@ -91,6 +91,21 @@ def _check_spared(recipe: Recipe, out: Path) -> None:
             )
 
 
+def check_apart(recipe: Recipe, out: Path) -> None:
+    """Refuse a run inside the folder that its data are read from: it would be taken for data the next time.
+
+    Raises:
+        RecipeError: likewise.
+    """
+    data = path_of(_leaves(tree_of(recipe)).get("data.path") or "", "data.path")
+    if str(data) != "." and data.is_dir() and out.resolve().is_relative_to(data.resolve()):
+        raise RecipeError(
+            f"out, {out}, lies inside data.path, {data}",
+            expected="a directory apart from the data",
+            do="set another out",
+        )
+
+
 @contextmanager
 def open_run(recipe: Recipe, *, world: World, resume: bool, overwrite: bool, watch: Watch) -> Iterator[Run]:
     """Lock the directory of a run, begin it or go on with it, and keep its log while the block runs.
@@ -108,6 +123,7 @@ def open_run(recipe: Recipe, *, world: World, resume: bool, overwrite: bool, wat
             yield Run(_with_threads(recipe, read_yaml(out / RESOLVED)), out, device, world, watch, stop)
             return
         check_out(out, resume=resume, overwrite=overwrite)
+        check_apart(recipe, out)
         with locked(out):
             if overwrite:
                 _check_spared(recipe, out)
@@ -126,6 +142,10 @@ def _begin(recipe: Recipe, out: Path, resume: bool) -> Recipe:
     if before is not None:
         _check_same(before, recipe, out)
         _log.info("resumed")
+        if _leaves(before) != _leaves(tree_of(recipe)):  # more seeds or arms: what was trained stays, judged anew
+            with disk_errors(out):
+                (out / RECORD).unlink(missing_ok=True)
+            write_text(out / RESOLVED, write_yaml(tree_of(recipe)))
         return recipe
     if resume:
         _log.warning("nothing to resume in %s: the run begins", out)
@@ -157,13 +177,17 @@ def check_origin(opened: Run, origin: dict[str, str]) -> None:
 
 
 def _check_same(before: Any, now: Recipe, out: Path) -> None:
+    """Refuse another recipe, but for another name of `out`, and seeds and arms beside those that were there."""
     old, new = _leaves(before), _leaves(tree_of(now))
     old.pop("out", None), new.pop("out", None)
+    for key in ("proof.seeds", "proof.arms"):
+        if set(old.get(key, [])) <= set(new[key]):
+            old[key] = new[key]
     changed = [f"{key}: {old.get(key)} -> {new.get(key)}" for key in {**old, **new} if old.get(key) != new.get(key)]
     if changed:
         raise RecipeError(
             f"{out} was begun with another recipe ({'; '.join(changed[:5])}{' ...' if len(changed) > 5 else ''})",
-            expected="the same settings, so that the result is that of one recipe",
+            expected="the same settings, so that the result is that of one recipe; seeds and arms may be added",
             do="undo the change, or start a new run with --set out=..., or --overwrite",
         )
 

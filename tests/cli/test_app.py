@@ -163,7 +163,7 @@ def test_progress_is_a_line_now_and_then(capsys: pytest.CaptureFixture[str], mon
         lines(Progress("fit", done, 4, {"loss": 0.5, "data_seconds": 1.0, "student_seconds": 3.0}))
     said = capsys.readouterr()
     assert said.out == ""
-    assert said.err.splitlines() == [f"fit: {done} of 4  loss 0.5  data 25 % student 75 %" for done in (1, 3, 4)]
+    assert said.err.splitlines() == [f"fit: {done} of 4  loss 0.5  time: data 25 %, student 75 %" for done in (1, 3, 4)]
 
 
 def test_progress_without_facts():

@@ -56,3 +56,10 @@ def main() -> None:
         if os.environ.get("LIMBECK_DEBUG"):
             traceback.print_exc()
         sys.exit(error.exit_status)
+    except Exception as error:
+        rank = int(os.environ.get("RANK", "0"))
+        if rank == 0:
+            raise
+        # Rank 0 says what is wrong; when it ends, the others lose their connection.
+        print(f"limbeck: rank {rank} ended too ({type(error).__name__})", file=sys.stderr)
+        sys.exit(1)

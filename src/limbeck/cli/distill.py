@@ -119,5 +119,5 @@ def _check_gate(sign: str, points: float, verdict: "Verdict") -> None:
     raise GateError(
         f"{came}: {verdict.arm} {verdict}",
         expected=f"gain {sign} {points:g} points, shown by the whole interval",
-        do="look at the report; more seeds or test examples narrow the interval",
+        do="look at the report; more seeds narrow the interval, and --resume with more proof.seeds adds them",
     )

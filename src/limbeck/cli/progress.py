@@ -65,4 +65,4 @@ def facts_text(progress: "Progress") -> str:
     total = sum(seconds.values())
     shares = [f"{name} {100 * value / total:.0f} %" for name, value in seconds.items()] if total else []
     losses = [f"{name} {value:.4g}" for name, value in facts.items()]
-    return "  ".join([*losses, " ".join(shares)])
+    return "  ".join([*losses, *(["time: " + ", ".join(shares)] if shares else [])])

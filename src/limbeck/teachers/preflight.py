@@ -83,4 +83,7 @@ def _advice(predicted_N: Tensor, labels_N: Tensor, classes: int, accuracy: float
     if permuted > max(0.5, 2 * accuracy):
         pairs = ", ".join(f"{a} -> {b}" for a, b in zip(said[:12].tolist(), meant[:12].tolist(), strict=True))
         return f"its classes look permuted: with {pairs} it would be right on {permuted:.1%}; reorder its outputs"
-    return "check its preprocessing, class order and head (--allow-weak-teacher goes on all the same)"
+    return (
+        "check its preprocessing, class order and head "
+        "(--allow-weak-teacher, in Python allow_weak_teacher=True, goes on all the same)"
+    )
