@@ -21,15 +21,12 @@ class Order:
 
     def at(self, step: int) -> tuple[Tensor, Tensor]:
         """Rows [B] of a step and the epoch [B] in which each is seen, which is its view number."""
-        begin, end = step * self.batch_size, (step + 1) * self.batch_size
-        epochs = torch.arange(begin, end) // self.examples
-        met = range(int(epochs[0]), int(epochs[-1]) + 1)
+        begin, end, size = step * self.batch_size, (step + 1) * self.batch_size, self.examples
+        met = range(begin // size, (end - 1) // size + 1)
         self._permutations = {epoch: self._permutation(epoch) for epoch in met}
-        parts = [
-            permutation[max(begin - epoch * self.examples, 0) : end - epoch * self.examples]
-            for epoch, permutation in self._permutations.items()
-        ]
-        return torch.cat(parts), epochs
+        parts = {e: rows[max(begin - e * size, 0) : end - e * size] for e, rows in self._permutations.items()}
+        epochs = [torch.full_like(part, epoch) for epoch, part in parts.items()]
+        return torch.cat(list(parts.values())), torch.cat(epochs)
 
     def _permutation(self, epoch: int) -> Tensor:
         if epoch in self._permutations:
