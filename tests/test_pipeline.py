@@ -21,6 +21,7 @@ from limbeck.preparation import Materials, prepare
 from limbeck.progress import Progress
 from limbeck.recipe import recipe_from_tree
 from limbeck.record import read_record
+from limbeck.rundir import check_apart
 from limbeck.signal import Signal
 from limbeck.training import Fit
 from running import (
@@ -651,3 +652,12 @@ def test_a_run_inside_its_data_is_refused(tmp_path: Path):
     with pytest.raises(RecipeError, match="lies inside data"):
         run_tree(values)
     assert {path.name for path in images.iterdir()} == {"a", "b"}
+
+
+def test_a_run_below_the_current_directory_as_data_is_refused_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    np.savez(tmp_path / "rows.npz", x=rows(0, TRAIN)[0], y=rows(0, TRAIN)[1])
+    monkeypatch.chdir(tmp_path)
+    values = tree(tmp_path / "rows.npz", Path("runs"))
+    recipe = recipe_from_tree(values, {"data.source": "images", "data.path": "."}, where="the test")
+    with pytest.raises(RecipeError, match="lies inside data"):
+        check_apart(recipe, Path("runs/first"))

@@ -40,6 +40,10 @@ class Run:
     watch: Watch
     stop: Stop
 
+    def arm_directory(self, arm: str, seed: int) -> Path:
+        """Where the student of an arm and seed lies, with all that belongs to it."""
+        return self.directory / "arms" / arm / f"seed-{seed}"
+
     def place(self, directory: Path, **tags: str | int) -> Place:
         """Where one fit of this run happens."""
         log = self.directory / "metrics.jsonl"
@@ -97,8 +101,11 @@ def check_apart(recipe: Recipe, out: Path) -> None:
     Raises:
         RecipeError: likewise.
     """
-    data = path_of(_leaves(tree_of(recipe)).get("data.path") or "", "data.path")
-    if str(data) != "." and data.is_dir() and out.resolve().is_relative_to(data.resolve()):
+    given = _leaves(tree_of(recipe)).get("data.path")
+    if given is None:
+        return
+    data = path_of(given, "data.path")
+    if data.is_dir() and out.resolve().is_relative_to(data.resolve()):
         raise RecipeError(
             f"out, {out}, lies inside data.path, {data}",
             expected="a directory apart from the data",
