@@ -21,7 +21,7 @@ from limbeck.progress import Watch, unwatched
 from limbeck.recipe import GivenData, GivenModel, Recipe, path_of
 from limbeck.recipe_text import build
 from limbeck.report import closing_sentence, write_report
-from limbeck.teachers import load_model
+from limbeck.teachers import SavedModel, load_model
 from limbeck.training import ArmName, Fit
 
 
@@ -49,24 +49,25 @@ class Result:
         """Every comparison that was made."""
         return tuple(Verdict.from_dict(verdict) for verdict in self.record["verdicts"])
 
-    @cached_property
+    @property
     def student(self) -> nn.Module:
         """The trained student of the lowest seed, last epoch, in evaluation mode; no teacher inside.
 
         It takes preprocessed inputs, see `preprocess`.
         """
-        return load_model(self._student_directory, self.make() if self.make else None).module
-
-    @cached_property
-    def preprocess(self) -> Preprocess:
-        """From inputs as they are stored to what the student takes."""
-        return load_model(self._student_directory, self.make() if self.make else None).preprocess
+        return self._saved.module
 
     @property
-    def _student_directory(self) -> Path:
+    def preprocess(self) -> Preprocess:
+        """From inputs as they are stored to what the student takes."""
+        return self._saved.preprocess
+
+    @cached_property
+    def _saved(self) -> SavedModel:
         arms, seeds = self.record["recipe"]["proof"]["arms"], self.record["recipe"]["proof"]["seeds"]
         arm = "distilled" if "distilled" in arms else arms[0]
-        return self.directory / "arms" / arm / f"seed-{min(seeds)}" / "student"
+        directory = self.directory / "arms" / arm / f"seed-{min(seeds)}" / "student"
+        return load_model(directory, self.make() if self.make else None)
 
     def __str__(self) -> str:
         return closing_sentence(self.record)

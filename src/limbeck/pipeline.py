@@ -14,7 +14,6 @@ from typing import Any
 from torch import nn
 
 from limbeck.data import (
-    UNLABELLED,
     Examples,
     derive_seed,
 )
@@ -131,14 +130,14 @@ def _trained(opened: Run, spec: TrainedTeacher, data: Prepared) -> SavedModel:
     directory = opened.directory / "teacher"
     if _agreed(opened, (directory / MANIFEST).exists()):
         return load_model(directory)
-    examples = data.teacher_train.select(data.teacher_train.labels != UNLABELLED)
+    examples = data.teacher_train.select(data.teacher_train.labelled)
     if not len(examples):
         raise RecipeError(
             "teacher.kind is train, and no training example has a label",
             expected="labels for the teacher to learn from",
             do="label the data, or bring a teacher that knows already",
         )
-    shape, classes = tuple(examples.inputs.shape[1:]), examples.classes
+    shape, classes = examples.input_shape, examples.classes
     module = initialise(spec.model, shape, len(classes), derive_seed(0, "teacher"))
     preprocess = spec.preprocess or data.preprocess
     check_pairing(module, examples, preprocess)
@@ -176,7 +175,7 @@ def look_at(teacher: Teacher, examples: Examples, *, allow_weak: bool) -> dict[s
         raise
     except Exception as error:  # whatever a user's forward may raise
         raise DataError(
-            f"the teacher failed on examples of shape {tuple(examples.inputs.shape[1:])}: {error}",
+            f"the teacher failed on examples of shape {examples.input_shape}: {error}",
             expected="a teacher that takes these examples",
             do="give it the layers for this shape, or mend its preprocessing",
         ) from error
@@ -203,7 +202,7 @@ def _signals(recipe: Recipe, store: LabelStore, teacher: Teacher, examples: Exam
 
 def train_arm(opened: Run, arm: ArmName, seed: int, data: Prepared, signals: Signals, materials: Materials) -> None:
     """Train and measure the student of one arm and seed, unless its record says that it was done."""
-    directory = opened.directory / "arms" / arm / f"seed-{seed}"
+    directory = opened.arm_directory(arm, seed)
     if _agreed(opened, _finished(directory)):
         verify(directory / "student")
         return
@@ -220,9 +219,8 @@ def train_arm(opened: Run, arm: ArmName, seed: int, data: Prepared, signals: Sig
     fit(student, lesson, recipe.fit, steps=steps, seed=seed, place=place)
     seconds = time.perf_counter() - began
     if opened.world.leads:
-        shape = tuple(data.train.inputs.shape[1:])
         catalogued = None if isinstance(spec, GivenModel) else spec
-        saved = SavedModel(student, catalogued, shape, data.train.classes, preprocess)
+        saved = SavedModel(student, catalogued, data.train.input_shape, data.train.classes, preprocess)
         save_model(directory / "student", saved)
         logits = ask_all(ModuleTeacher(student, preprocess, opened.device), data.measured)
         write_tensors(directory / PREDICTIONS, {"logits": logits})

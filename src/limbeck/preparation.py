@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from limbeck.data import UNLABELLED, Examples, Preprocess, Splits, hold_out, labelled_subset, overlap
+from limbeck.data import Examples, Preprocess, Splits, hold_out, labelled_subset, overlap
 from limbeck.errors import DataError, RecipeError
 from limbeck.files import digest_tensors
 from limbeck.recipe import GivenData, Recipe
@@ -82,7 +82,7 @@ def prepare(recipe: Recipe, materials: Materials) -> Prepared:
     facts = {
         "source": recipe.data.source.source,
         "classes": list(train.classes),
-        "input_shape": list(train.inputs.shape[1:]),
+        "input_shape": list(train.input_shape),
         "teacher_train": len(train),
         "teacher_labelled": _labelled(train),
         "student_train": len(heard),
@@ -124,7 +124,7 @@ def _check_left(heard: Examples, measured: Examples) -> None:
                 expected="at least one",
                 do="look at data.labelled, data.unlabelled and data.drop_overlap, and at what the data hold",
             )
-    met = heard.labels[heard.labels != UNLABELLED].unique()
+    met = heard.labels[heard.labelled].unique()
     if len(met) == 1:
         raise DataError(
             f"all labels of the training set are {heard.classes[met[0]]}",
@@ -136,7 +136,7 @@ def _check_left(heard: Examples, measured: Examples) -> None:
 def _hide(train: Examples, recipe: Recipe) -> Examples:
     """The training examples with only the labels that students may see."""
     if recipe.data.labelled is None:
-        return train if recipe.data.unlabelled else train.select(train.labels != UNLABELLED)
+        return train if recipe.data.unlabelled else train.select(train.labelled)
     if not _labelled(train):
         raise RecipeError(
             f"data.labelled is {recipe.data.labelled}, and no training example has a label",
@@ -152,4 +152,4 @@ def _hide(train: Examples, recipe: Recipe) -> Examples:
 
 
 def _labelled(examples: Examples) -> int:
-    return int((examples.labels != UNLABELLED).sum())
+    return int(examples.labelled.sum())

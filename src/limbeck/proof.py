@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from limbeck.data import UNLABELLED, Examples
+from limbeck.data import Examples
 from limbeck.files import describe, read_json, read_tensors, verify
 from limbeck.measurement import Verdict, compare, correct, evaluate, gap_share, mcnemar
 from limbeck.models import parameters
@@ -43,14 +43,14 @@ def judge(
         preflight: what was found there, for the record.
     """
     recipe, labels = opened.recipe, measured.labels
-    known = labels != UNLABELLED
+    known = measured.labelled
     teacher_logits = ask_all(teacher, measured) if teacher.knows(measured) else None
     rights: dict[str, Tensor] = {}
     arms: dict[str, list[dict[str, Any]]] = {}
     for arm in recipe.proof.arms:
         rows, records = [], []
         for seed in recipe.proof.seeds:
-            directory = opened.directory / "arms" / arm / f"seed-{seed}"
+            directory = opened.arm_directory(arm, seed)
             verify(directory / "student")
             logits = read_tensors(directory / PREDICTIONS)["logits"]
             metrics = asdict(evaluate(logits, labels, teacher_logits))
@@ -58,6 +58,7 @@ def judge(
             rows.append(correct(logits, labels)[known])
         rights[arm], arms[arm] = torch.stack(rows), records
     verdicts = _verdicts(rights, recipe.proof.seeds)
+    teacher_right = None if teacher_logits is None else correct(teacher_logits, labels)[known]
     record = {
         "verdict": verdicts[0].as_dict(),
         "verdicts": [verdict.as_dict() | {"sentence": str(verdict)} for verdict in verdicts],
@@ -67,10 +68,10 @@ def judge(
         "teacher": {
             **preflight,
             **_teacher_facts(teacher, teacher_logits, labels),
-            "verdict": _teacher_verdict(teacher_logits, labels, rights, recipe.proof.seeds),
+            "verdict": _teacher_verdict(teacher_right, rights, recipe.proof.seeds),
         },
         "labels": _store_facts(store, opened.directory),
-        "gap_share": _gap_share(teacher_logits, labels, rights),
+        "gap_share": _gap_share(teacher_right, rights),
         "mcnemar": _mcnemar(rights, recipe.proof.seeds),
         "arms": arms,
         "files": {
@@ -112,12 +113,12 @@ def _teacher_facts(teacher: Teacher, logits: Tensor | None, labels: Tensor) -> d
 
 
 def _teacher_verdict(
-    logits: Tensor | None, labels: Tensor, rights: dict[str, Tensor], seeds: tuple[int, ...]
+    teacher_right: Tensor | None, rights: dict[str, Tensor], seeds: tuple[int, ...]
 ) -> dict[str, Any] | None:
     """The teacher against scratch: if it is no better, there is little to learn from it."""
-    if logits is None or "scratch" not in rights:
+    if teacher_right is None or "scratch" not in rights:
         return None
-    right = correct(logits, labels)[labels != UNLABELLED].expand_as(rights["scratch"])
+    right = teacher_right.expand_as(rights["scratch"])
     return compare(right, rights["scratch"], arm="teacher", against="scratch", seeds=seeds).as_dict()
 
 
@@ -130,10 +131,9 @@ def _store_facts(store: LabelStore, directory: Path) -> dict[str, Any]:
     }
 
 
-def _gap_share(teacher_logits: Tensor | None, labels: Tensor, rights: dict[str, Tensor]) -> dict[str, float | None]:
-    if teacher_logits is None or "scratch" not in rights:
+def _gap_share(teacher_right: Tensor | None, rights: dict[str, Tensor]) -> dict[str, float | None]:
+    if teacher_right is None or "scratch" not in rights:
         return {}
-    teacher_right = correct(teacher_logits, labels)[labels != UNLABELLED]
     return {
         arm: gap_share(teacher_right, right, rights["scratch"]) for arm, right in rights.items() if arm != "scratch"
     }

@@ -51,8 +51,7 @@ def new_student(recipe: Recipe, data: Prepared, materials: Materials, seed: int)
             expected="a model that a file can name",
             do="call limbeck.distill in Python with the student, or name a model (limbeck list models)",
         )
-    shape = tuple(data.train.inputs.shape[1:])
-    return initialise(maker, shape, len(data.train.classes), derive_seed(seed, "student"))
+    return initialise(maker, data.train.input_shape, len(data.train.classes), derive_seed(seed, "student"))
 
 
 def _check_trainable(student: nn.Module) -> None:
@@ -74,7 +73,7 @@ def check_pairing(module: nn.Module, examples: Examples, preprocess: Preprocess)
 
 def check_same_start(opened: Run, seed: int) -> None:
     """The arms of a seed must have begun with one student, or they are no comparison."""
-    directories = {arm: opened.directory / "arms" / arm / f"seed-{seed}" for arm in opened.recipe.proof.arms}
+    directories = {arm: opened.arm_directory(arm, seed) for arm in opened.recipe.proof.arms}
     _check_same(seed, {arm: read_record(directory)["initial_sha256"] for arm, directory in directories.items()})
 
 

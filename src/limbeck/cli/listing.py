@@ -1,6 +1,7 @@
 """`limbeck list [KIND]`."""
 
-from typing import Annotated, Any
+from dataclasses import MISSING, fields
+from typing import Annotated, Any, get_args
 
 import typer
 
@@ -45,8 +46,6 @@ def listing(
 
 
 def _catalogue() -> dict[str, dict[str, dict[str, Any]]]:
-    from typing import get_args
-
     from limbeck.data import SOURCES
     from limbeck.models import MODELS
     from limbeck.objectives import CATALOGUE
@@ -64,8 +63,6 @@ def _catalogue() -> dict[str, dict[str, dict[str, Any]]]:
 
 def _entry(kind: Any) -> dict[str, Any]:
     """The first line of a class's docstring, and its fields with their defaults."""
-    from dataclasses import MISSING, fields
-
     settings = {
         f.name: "required" if f.default is MISSING and f.default_factory is MISSING else _default(f)
         for f in fields(kind)[1:]
@@ -74,6 +71,4 @@ def _entry(kind: Any) -> dict[str, Any]:
 
 
 def _default(field: Any) -> Any:
-    from dataclasses import MISSING
-
     return field.default if field.default is not MISSING else "see the recipe"

@@ -45,6 +45,16 @@ class Examples:
         """The same examples, their labels known only where the mask `visible` [N] is true."""
         return replace(self, labels=self.labels.masked_fill(~visible, UNLABELLED))
 
+    @property
+    def labelled(self) -> Tensor:
+        """Mask [N]: where the true class is known."""
+        return self.labels != UNLABELLED
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape of one input."""
+        return tuple(self.inputs.shape[1:])
+
     @cached_property
     def groups(self) -> Tensor:
         """[N] int64 in [0, G): the place of each example's key among the distinct keys, sorted.

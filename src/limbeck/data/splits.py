@@ -12,7 +12,6 @@ from torch import Tensor
 from limbeck.data.examples import Examples
 from limbeck.data.randomness import derive_seed, random_bits
 from limbeck.errors import RecipeError
-from limbeck.signal import UNLABELLED
 
 
 def choose(examples: Examples, count: int, salt: str) -> Tensor:
@@ -52,7 +51,7 @@ def labelled_subset(examples: Examples, count: int, salt: str) -> Tensor:
     Raises:
         RecipeError: count below the number of classes or above the number of labelled examples.
     """
-    labelled = (examples.labels != UNLABELLED).nonzero()[:, 0]
+    labelled = examples.labelled.nonzero()[:, 0]
     among = examples.select(labelled)
     _check_classes(among, count, "labelled")
     return labelled[choose(among, count, salt)]

@@ -10,7 +10,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from limbeck.data import UNLABELLED, Examples
+from limbeck.data import Examples
 from limbeck.errors import DataError
 from limbeck.teachers.teacher import Teacher, ask_all, logits_of_probabilities, look_like_probabilities
 
@@ -46,7 +46,7 @@ def preflight(teacher: Teacher, examples: Examples, *, allow_weak: bool) -> dict
             expected="answers that depend on the example",
             do="check its weights and its preprocessing",
         )
-    known = some.labels != UNLABELLED
+    known = some.labelled
     found: dict[str, Any] = {"asked": len(some), "gives": teacher.gives, "chance": None, "train_accuracy": None}
     if known.any():
         found |= _check_accuracy(logits_NC[known], some.labels[known], allow_weak)

@@ -79,7 +79,7 @@ def fingerprint(teacher: Teacher, examples: Examples, encoding: str) -> dict[str
         "gives": teacher.gives,
         "floor": PROBABILITY_FLOOR if teacher.gives == "probabilities" else None,
         "classes": list(examples.classes),
-        "inputs": {"shape": list(examples.inputs.shape[1:]), "dtype": str(examples.inputs.dtype)},
+        "inputs": {"shape": list(examples.input_shape), "dtype": str(examples.inputs.dtype)},
         "view": "plain",
         "encoding": encoding,
         "batch": BATCH_SIZE,
@@ -112,14 +112,15 @@ class _Labelling:
     def open(self) -> LabelStore:
         """The store, after it was added to if it lacks an example."""
         manifest, shards = self._sealed_shards()
-        if self._missing(shards).any():
+        place_G = self._found(shards)
+        if (place_G < 0).any():
             with locked(self.directory):
                 sweep(self.directory)
                 self._add()
             manifest, shards = self._sealed_shards()
+            place_G = self._found(shards)
         else:
             self._check_same(shards)
-        place_G = _places(self.keys_G, torch.cat([shard["keys"] for shard in shards]))
         logits_GC = torch.cat([shard["logits"] for shard in shards])[place_G]
         # The groups number the distinct keys in their order, as the rows of logits_GC stand.
         return LabelStore(self.directory, manifest, Stored(logits_GC[self.examples.groups]))
@@ -127,17 +128,17 @@ class _Labelling:
     def _sealed_shards(self) -> tuple[dict[str, Any], list[Shard]]:
         return _read_sealed(self.directory) if self.sealed else ({}, [])
 
-    def _missing(self, shards: list[Shard]) -> Tensor:
-        """[G] whether an example is in none of the shards."""
+    def _found(self, shards: list[Shard]) -> Tensor:
+        """[G] the row of each example among those of the shards, -1 where it is in none of them."""
         if not shards:
-            return torch.ones(len(self.keys_G), dtype=torch.bool)
-        return _places(self.keys_G, torch.cat([shard["keys"] for shard in shards])) < 0
+            return torch.full((len(self.keys_G),), -1)
+        return _places(self.keys_G, torch.cat([shard["keys"] for shard in shards]))
 
     def _add(self) -> None:
         """Ask about the examples that no sealed shard holds, shard by shard, and seal the store with them."""
         _, shards = self._sealed_shards()
         self._check_same(shards)
-        missing_M = self.rows_G[self._missing(shards)]
+        missing_M = self.rows_G[self._found(shards) < 0]
         done, began = 0, len(shards)
         for rows in missing_M.split(SHARD_SIZE):
             path = self.directory / _name(len(shards))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Union
 
 from pydantic import Field
 
-from limbeck.data import UNLABELLED, Examples, Preprocess, derive_seed
+from limbeck.data import Examples, Preprocess, derive_seed
 from limbeck.errors import RecipeError
 from limbeck.objectives import CATALOGUE, CrossEntropy, HardTargets, Objective, SoftTargets
 from limbeck.teachers import Signals, Stored
@@ -108,7 +108,7 @@ def lesson_of(
     Raises:
         RecipeError: labels are needed and there are none; signals are to be shuffled that are not stored.
     """
-    labelled = (examples.labels != UNLABELLED).nonzero()[:, 0]
+    labelled = examples.labelled.nonzero()[:, 0]
     # Without a single label the labels' mean is of nothing: the loss is then the teacher's part alone.
     loss = tuple(term for term in distill.loss() if len(labelled) or term.objective.traits.needs != "labels")
     if arm in ("scratch", "label-smoothing"):

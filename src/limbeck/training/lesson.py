@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from limbeck.data import UNLABELLED, Examples, Preprocess, derive_seed
+from limbeck.data import Examples, Preprocess, derive_seed
 from limbeck.teachers import Signals
 from limbeck.training.ledger import Stopwatch
 from limbeck.training.place import Place
@@ -25,7 +25,7 @@ class Lesson:
 
     def counts(self, batch_size: int) -> Counts:
         """What the sums of a step over `batch_size` examples are divided by."""
-        labelled_share = float((self.examples.labels != UNLABELLED).double().mean())
+        labelled_share = float(self.examples.labelled.double().mean())
         return Counts(batch_size, batch_size * labelled_share)
 
 

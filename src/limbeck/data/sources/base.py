@@ -30,9 +30,7 @@ class Splits:
     official: bool
 
     def __post_init__(self) -> None:
-        kinds = [
-            (tuple(side.inputs.shape[1:]), str(side.inputs.dtype), side.classes) for side in (self.train, self.test)
-        ]
+        kinds = [(side.input_shape, str(side.inputs.dtype), side.classes) for side in (self.train, self.test)]
         for what, train, test in zip(("shape", "type", "classes"), *kinds, strict=True):
             if train != test:
                 raise DataError(
