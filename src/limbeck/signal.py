@@ -3,7 +3,8 @@
 Dimension key: N examples, C classes.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ UNLABELLED = -100
 """The label of an example whose true class is not known; every hard-label objective is 0 on it."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Signal:
     """What a network says about a batch of examples.
 
@@ -21,9 +22,11 @@ class Signal:
 
     Args:
         logits: [N, C], raw.
+        features: what passed each tap, [N, ...], by the name of the tap.
     """
 
     logits: Tensor
+    features: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def raised(values: Tensor) -> Tensor:

@@ -3,9 +3,10 @@
 A new objective is one file with a frozen dataclass and one name in `CATALOGUE`; CONTRIBUTING.md shows how.
 """
 
-from limbeck.objectives.base import Objective, Traits
-from limbeck.objectives.cross_entropy import CrossEntropy
-from limbeck.objectives.soft_targets import HardTargets, SoftTargets
+from limbeck.objectives.base import LogitObjective, Objective, TapObjective, Traits
+from limbeck.objectives.logits.cross_entropy import CrossEntropy
+from limbeck.objectives.logits.hard_targets import HardTargets
+from limbeck.objectives.logits.soft_targets import SoftTargets
 from limbeck.signal import UNLABELLED
 
 CATALOGUE: dict[str, type[Objective]] = {
@@ -20,7 +21,9 @@ __all__ = [
     "UNLABELLED",
     "CrossEntropy",
     "HardTargets",
+    "LogitObjective",
     "Objective",
     "SoftTargets",
+    "TapObjective",
     "Traits",
 ]

@@ -262,11 +262,11 @@ PROMISES: tuple[Promise[Objective], ...] = (
     Promise(treats_each_example_alone, _trait(lambda traits: traits.coupling == "example")),
     Promise(permutes_with_examples),
     Promise(permutes_with_classes),
-    Promise(bears_absent_classes, _trait(lambda traits: traits.needs == "teacher" and traits.zero_at_teacher)),
-    Promise(is_nothing_without_labels, _trait(lambda traits: traits.needs == "labels")),
-    Promise(needs_no_labels, _trait(lambda traits: traits.needs != "labels")),
-    Promise(needs_no_teacher, _trait(lambda traits: traits.needs != "teacher")),
-    Promise(refuses_other_widths, _trait(lambda traits: traits.needs == "teacher")),
+    Promise(bears_absent_classes, _trait(lambda traits: "logits" in traits.needs and traits.zero_at_teacher)),
+    Promise(is_nothing_without_labels, _trait(lambda traits: "labels" in traits.needs)),
+    Promise(needs_no_labels, _trait(lambda traits: "labels" not in traits.needs)),
+    Promise(needs_no_teacher, _trait(lambda traits: not traits.hears_teacher)),
+    Promise(refuses_other_widths, _trait(lambda traits: traits.hears_teacher)),
 )
 """What every objective promises, each where its traits say so."""
 

@@ -25,7 +25,13 @@ class CrossEntropy:
     name: Literal["cross-entropy"] = "cross-entropy"
     smoothing: float = 0.0
 
-    traits: ClassVar[Traits] = Traits(needs="labels", zero_at_teacher=False)
+    traits: ClassVar[Traits] = Traits(
+        needs=("labels",),
+        zero_at_teacher=False,
+        paper="Szegedy 2016, arXiv 1512.00567, section 7 (smoothing)",
+        formula="-log softmax(s)_y",
+        cost="N C",
+    )
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.smoothing < 1.0:
