@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from limbeck.data import SOURCES, Examples, Preprocess, key_examples
 from limbeck.models import ConvNet, Mlp, ModelSpec, initialise, layout_of
 from limbeck.teachers import Stored
-from limbeck.training import Distill, Fit, Lesson, Place, fit, lesson_of, train_step
+from limbeck.training import Distill, Fit, Learner, Lesson, Place, fit, lesson_of, train_step
 from limbeck.training.fit import reseed
 from limbeck.training.ledger import Ledger
 from limbeck.training.lesson import Reader
@@ -49,18 +49,18 @@ class Epochs:
 
     def __init__(self, spec: ModelSpec, lesson: Lesson, settings: Fit, directory: Path, clock: Clock) -> None:
         shape = tuple(lesson.examples.inputs.shape[1:])
-        self.student = initialise(spec, shape, len(CLASSES), seed=0)
-        self.optimizer = settings.optimizer.build(self.student.parameters())
+        self.learner = Learner(initialise(spec, shape, len(CLASSES), seed=0))
+        self.optimizer = settings.optimizer.build(self.learner.parameters())
         self.lesson, self.settings = lesson, settings
         self.order = Order(len(lesson.examples), settings.batch_size, 0)
         self.place = Place(directory, directory / "metrics.jsonl")
         self.counts = lesson.counts(settings.batch_size)
         self.per_epoch = len(lesson.examples) // settings.batch_size
-        self.reader = Reader(lesson, settings, 0, self.place, layout_of(self.student))
+        self.reader = Reader(lesson, settings, 0, self.place, layout_of(self.learner.student))
         names = [term.name for term in lesson.terms]
         self.ledger = Ledger(self.place, names, self.reader.seconds, 0, 100 * self.per_epoch)
         self.step, self.clock = 0, clock
-        self.student.train()
+        self.learner.train()
 
     def run(self) -> float:
         """The seconds of the next epoch."""
@@ -72,7 +72,7 @@ class Epochs:
                 group["lr"] = rate
             batches = self.reader.batches(*self.order.at(step))
             values_K = train_step(
-                self.student, self.optimizer, batches, self.lesson.terms, self.counts, world=self.place.world
+                self.learner, self.optimizer, batches, self.lesson.terms, self.counts, world=self.place.world
             )
             self.ledger.add(step + 1, values_K, rate)
         self.step += self.per_epoch

@@ -146,8 +146,10 @@ def test_an_objective_has_a_temperature_of_its_own(tmp_path: Path):
     record = tell(tmp_path, objective=limbeck.SoftTargets(temperature=2, divergence="reverse-kl")).record
     assert record["recipe"]["distill"]["objective"] == {
         "name": "soft-targets",
+        "standardise": False,
         "temperature": 2.0,
         "divergence": "reverse-kl",
+        "beta": None,
     }
 
 
@@ -214,12 +216,12 @@ def test_a_watcher_hears_of_every_stage(tmp_path: Path):
         ({"test": (rows(1, 9)[0][:, :5], rows(1, 9)[1])}, "the shape of a training example"),
         ({"classes": ["a", "b"]}, "labels have no class"),
         ({"alpha": 1.1}, "alpha is a share"),
-        ({"alpha": "0.1"}, "distill.alpha is '0.1'"),
-        ({"alpha": None, "temperature": "4"}, "distill.objective.temperature is '4'"),
+        ({"alpha": "0.1"}, "alpha is '0.1'"),
+        ({"alpha": None, "temperature": "4"}, "objective.temperature is '4'"),
         ({"temperature": 0}, "temperature must be a positive number"),
         ({"temperature": float("nan")}, "temperature is nan"),
         ({"objective": "soft"}, "objective is a str"),
-        ({"objective": limbeck.SoftTargets}, "objective is a type"),
+        ({"objective": limbeck.SoftTargets}, "objective is SoftTargets"),
         ({"fit": {"epoch": 3}}, "unknown key fit.epoch (did you mean epochs?)"),
         ({"fit": 3}, "fit is 3"),
         ({"fit": Fit(checkpoint_seconds=float("inf"))}, "fit.checkpoint_seconds is inf"),

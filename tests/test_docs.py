@@ -25,6 +25,7 @@ from limbeck.models import MODELS
 from limbeck.objectives import CATALOGUE
 from limbeck.recipe import Recipe, recipe_from_tree, tree_of
 from limbeck.recipe_text import parse_yaml
+from limbeck.testing import broken_promises
 from test_architecture import FLOORS
 
 ROOT = Path(__file__).parent.parent
@@ -134,20 +135,31 @@ def test_the_python_of_the_readme_runs(supplied, capsys):
     assert supplied["student"](supplied["inputs"]).shape == (5, 10)
 
 
-def test_the_objective_of_contributing_keeps_its_promises_and_distils(supplied, capsys):
+def test_the_objectives_of_contributing_keep_their_promises_and_distil(supplied, capsys):
     found = blocks(section(ROOT / "CONTRIBUTING.md", "Adding an objective"), "python")
-    assert len(found) == 4
+    assert len(found) == 6
     for _, code in found:
         exec(compile(code, "CONTRIBUTING.md", "exec"), supplied)
     assert "scratch" in capsys.readouterr().out
     loss = supplied["result"].record["arms"]["distilled"][0]["loss"]
-    assert [term["objective"]["name"] for term in loss] == ["cross-entropy", "logit-mse"]
+    assert [term["objective"]["name"] for term in loss] == ["cross-entropy", "hellinger"]
+
+
+def test_the_mutants_of_contributing_die_of_the_promises_it_names(supplied):
+    text = section(ROOT / "CONTRIBUTING.md", "Adding an objective")
+    for _, code in blocks(text, "python")[:4]:
+        exec(compile(code, "CONTRIBUTING.md", "exec"), supplied)
+    killed_by = eval("{" + added(blocks(text, "diff")[-1][1]) + "}", supplied)
+    assert len(killed_by) == 2
+    for mutant, promises in killed_by.items():
+        assert mutant.spoils == supplied["Hellinger"]()
+        assert set(broken_promises(mutant(), supplied["hellinger_distance"](4.0))) == promises
 
 
 def test_a_new_objective_costs_one_file_and_its_name_in_the_catalogue(tmp_path):
     text = section(ROOT / "CONTRIBUTING.md", "Adding an objective")
     shutil.copytree(ROOT / "src" / "limbeck", tmp_path / "limbeck")
-    file = re.search(r"`src/(limbeck/objectives/\w+\.py)`:", text)[1]
+    file = re.search(r"`src/(limbeck/objectives/logits/\w+\.py)`:", text)[1]
     (tmp_path / file).write_text(blocks(text, "python")[0][1])
     catalogue = tmp_path / "limbeck" / "objectives" / "__init__.py"
     for _, diff in blocks(text, "diff")[:2]:
@@ -156,7 +168,7 @@ def test_a_new_objective_costs_one_file_and_its_name_in_the_catalogue(tmp_path):
 import json, limbeck.cli
 from limbeck.recipe import recipe_from_tree, tree_of
 tree = json.loads(input())
-tree["distill"] = {"objective": {"name": "logit-mse"}, "terms": [{"weight": 2, "objective": {"name": "logit-mse"}}]}
+tree["distill"] = {"objective": {"name": "hellinger"}, "terms": [{"weight": 2, "objective": {"name": "hellinger"}}]}
 print(json.dumps(tree_of(recipe_from_tree(tree, {}, where="here"))["distill"]))
 limbeck.cli.app(["list", "objectives", "--json"])
 """
@@ -170,26 +182,30 @@ limbeck.cli.app(["list", "objectives", "--json"])
     )
     assert done.returncode == 0, done.stderr
     line, listed = done.stdout.split("\n", 1)
-    assert json.loads(line)["objective"] == {"name": "logit-mse"}
-    assert json.loads(line)["terms"] == [{"weight": 2, "objective": {"name": "logit-mse"}}]
-    assert "logit-mse" in json.loads(listed)["objectives"]
+    resolved = {"name": "hellinger", "standardise": False, "temperature": 4.0}
+    assert json.loads(line)["objective"] == resolved
+    assert json.loads(line)["terms"] == [{"weight": 2, "objective": resolved}]
+    assert "hellinger" in json.loads(listed)["objectives"]
 
 
 def test_the_other_diffs_of_contributing_apply(tmp_path):
-    for _, diff in blocks(section(ROOT / "CONTRIBUTING.md", "Adding an objective"), "diff")[2:]:
-        copy = tmp_path / "test_contract.py"
-        shutil.copy(ROOT / "tests" / "objectives" / "test_contract.py", copy)
+    found = blocks(section(ROOT / "CONTRIBUTING.md", "Adding an objective"), "diff")[2:]
+    for path, (_, diff) in zip(("objectives/definitions/logits.py", "mutants/logits.py"), found, strict=True):
+        copy = tmp_path / "logits.py"
+        shutil.copy(ROOT / "tests" / path, copy)
         patch(copy, diff)
 
 
 def patch(path, diff):
     """Add the + lines of a diff after its context lines, which must be in the file once."""
-    lines = diff.splitlines()
-    context = "\n".join(line[1:] for line in lines if line.startswith(" ")) + "\n"
-    added = "\n".join(line[1:] for line in lines if line.startswith("+")) + "\n"
+    context = "\n".join(line[1:] for line in diff.splitlines() if line.startswith(" ")) + "\n"
     text = path.read_text()
     assert text.count(context) == 1, f"{path.name} has not exactly one {context!r}"
-    path.write_text(text.replace(context, context + added))
+    path.write_text(text.replace(context, context + added(diff)))
+
+
+def added(diff):
+    return "\n".join(line[1:] for line in diff.splitlines() if line.startswith("+")) + "\n"
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=named)
@@ -222,7 +238,7 @@ def test_links_lead_somewhere(document):
 @pytest.mark.parametrize("document", DOCUMENTS, ids=named)
 def test_files_that_are_named_exist(document):
     for name in re.findall(r"`((?:src|tests|docs|examples)/[\w./-]*\w)`", document.read_text()):
-        new = name.endswith("logit_mse.py")
+        new = name.endswith("hellinger.py")
         assert new or (ROOT / name).exists(), name
 
 

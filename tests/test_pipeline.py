@@ -478,7 +478,7 @@ class SquaredLogits:
 
     name: str = "squared-logits"
     scale: float = 1.0
-    traits: ClassVar[Traits] = Traits(needs="teacher", zero_at_teacher=True, shift_invariant=False)
+    traits: ClassVar[Traits] = Traits(needs=("logits",), zero_at_teacher=True, shift_invariant=False)
 
     def __call__(self, output: Signal, signal: Signal | None, labels: Tensor) -> Tensor:
         assert signal is not None

@@ -124,8 +124,10 @@ def test_the_file_form_names_every_field():
     assert written["data"]["path"] == "PATH"
     assert written["distill"]["objective"] == {
         "name": "soft-targets",
+        "standardise": False,
         "temperature": 4.0,
         "divergence": "forward-kl",
+        "beta": None,
     }
     assert list(written) == ["format", "data", "teacher", "student", "distill", "fit", "proof", "device", "out"]
 

@@ -14,15 +14,14 @@ from limbeck.data import SOURCES, Preprocess, from_arrays
 from limbeck.errors import Interrupted, RecipeError
 from limbeck.measurement import Verdict
 from limbeck.models import MODELS, ModelSpec
-from limbeck.objectives import CATALOGUE
 from limbeck.pipeline import Options, run
 from limbeck.preparation import Materials
 from limbeck.progress import Watch, unwatched
 from limbeck.recipe import GivenData, GivenModel, Recipe, path_of
 from limbeck.recipe_text import build
 from limbeck.report import closing_sentence, write_report
-from limbeck.teachers import SavedModel, load_model
-from limbeck.training import ArmName, Fit
+from limbeck.teachers import Ensemble, SavedModel, load_model
+from limbeck.training import ArmName, Distill, Fit, Schedule
 
 
 @dataclass(frozen=True)
@@ -80,9 +79,12 @@ def distill(
     train: Any,
     test: Any = None,
     out: str | Path,
-    alpha: float = 0.1,
-    temperature: float | None = None,
+    alpha: float | Schedule | None = None,
+    temperature: float | Schedule | None = None,
     objective: Any = None,
+    distillation: Distill | None = None,
+    assistants: Sequence[str | ModelSpec] = (),
+    generations: int = 1,
     epochs: int | None = None,
     batch_size: int | None = None,
     lr: float | None = None,
@@ -90,6 +92,7 @@ def distill(
     seeds: int | Sequence[int] = 5,
     arms: Sequence[ArmName] = ("distilled", "scratch"),
     labelled: int | None = None,
+    unlabelled: bool = True,
     validation: int = 0,
     classes: Sequence[str] | None = None,
     preprocess: Preprocess | None = None,
@@ -103,16 +106,21 @@ def distill(
 
     Args:
         teacher: an nn.Module that takes preprocessed inputs; a function of preprocessed inputs that returns logits or
-            probabilities [N, C]; an array of them with a row per training example; or the path of a saved model.
+            probabilities [N, C]; an array of them with a row per training example; a list of these, or an `Ensemble`
+            with weights; or the path of a saved model.
         student: a name of the catalogue (`limbeck list models`), one of its specs (`limbeck.models.Mlp(hidden=(32,))`),
             a function that makes an nn.Module, or an instance, whose weights every student then starts from.
         train: (inputs, labels) as arrays or tensors, a `torch.utils.data.Dataset`, or a source: the name "digits" or
             one of `limbeck.data`, such as `Idx(path=...)`. Label -100: not known.
         test: likewise arrays or a Dataset; None holds a share of train out. Not given with a source.
         out: the directory of the run.
-        alpha: `loss = alpha * student_loss + (1 - alpha) * distillation_loss`.
-        temperature: of the distillation loss, 4 unless given; `objective` has its own.
+        alpha: `loss = alpha * student_loss + (1 - alpha) * distillation_loss`, 0.1 unless given, or a schedule.
+        temperature: of the distillation loss, 4 unless given, or a schedule; `objective` has its own.
         objective: the soft-label objective; None is `SoftTargets(temperature=temperature)`.
+        distillation: all settings of the loss, further terms among them, in the place of the three above.
+        assistants: names or specs of the catalogue that stand between teacher and student, each taught by the one
+            before it.
+        generations: how often the student is trained in a row, each time taught by the last.
         epochs: passes over the training examples of the distilled arm, the budget of all arms; 20 unless given.
         batch_size: examples of one optimizer step, 128 unless given.
         lr: the peak learning rate of AdamW under a cosine, 0.001 unless given.
@@ -120,6 +128,7 @@ def distill(
         seeds: how many, counted from 0, or which.
         arms: what is compared.
         labelled: how many training labels students see; None is all.
+        unlabelled: whether students that hear the teacher also see the examples without a label.
         validation: how many training examples are held out.
         classes: names of the labels.
         preprocess: from stored inputs to what teacher and student take; None is what the data suggest.
@@ -140,25 +149,28 @@ def distill(
     source, splits = _data_of(train, test, classes)
     student_model, make = _student_of(student)
     saved = isinstance(teacher, str | Path)
-    own = _is_own(objective)
     _check_one("objective", objective, {"temperature": temperature})
-    by_temperature = _given({"name": "soft-targets", "temperature": temperature})
+    _check_one("distillation", distillation, {"alpha": alpha, "temperature": temperature, "objective": objective})
+    loss = distillation or _loss_of(alpha, temperature, objective)
     _check_one("fit", fit, {"epochs": epochs, "batch_size": batch_size, "lr": lr})
     optimizer = _given({"name": "adamw", "lr": lr})
     # The same classes are built from the same plain values as by a file, so that one check serves both.
     tree = {
-        "data": {"source": source, "labelled": labelled, "validation": validation},
+        "data": {"source": source, "labelled": labelled, "unlabelled": unlabelled, "validation": validation},
         "teacher": {"kind": "saved", "path": str(teacher)} if saved else {"kind": "python", "what": _name(teacher)},
-        "student": {"model": student_model, "preprocess": preprocess},
-        "distill": {"alpha": alpha, "objective": by_temperature if objective is None or own else objective},
+        "student": {
+            "model": student_model,
+            "preprocess": preprocess,
+            "assistants": [{"name": model} if isinstance(model, str) else model for model in assistants],
+            "generations": generations,
+        },
         "fit": fit or _given({"epochs": epochs, "batch_size": batch_size, "optimizer": optimizer}),
         "proof": {"seeds": range(seeds) if isinstance(seeds, int) else seeds, "arms": arms},
         "device": device,
         "out": str(out) if isinstance(out, Path) else out,
     }
-    recipe = build(Recipe, tree, where="limbeck.distill", do="mend the argument")
-    if own:  # a user's objective has no name in the catalogue
-        recipe = replace(recipe, distill=replace(recipe.distill, objective=objective))
+    # The loss is taken as it is: a user's own objective has no name in the catalogue.
+    recipe = replace(build(Recipe, tree, where="limbeck.distill", do="mend the argument"), distill=loss)
     materials = Materials(splits, None if saved else teacher, make, preprocess)
     return _told(recipe, materials, Options(resume, overwrite, allow_weak_teacher, watch))
 
@@ -192,7 +204,9 @@ def _check_one(name: str, whole: Any, parts: dict[str, Any]) -> None:
 def _check_teacher(teacher: Any, test: Any) -> None:
     if teacher is None:
         raise RecipeError("the teacher is None", expected="an nn.Module, a function, an array or a path", do="give one")
-    if test is None and isinstance(teacher, Tensor | np.ndarray):
+    given = teacher.members if isinstance(teacher, Ensemble) else teacher
+    members = given if isinstance(given, list | tuple) else [given]
+    if test is None and any(isinstance(member, Tensor | np.ndarray) for member in members):
         raise RecipeError(
             "the teacher is an array, and no test was given",
             expected="test data of its own: a held-out share would take rows out of the array's order",
@@ -200,15 +214,25 @@ def _check_teacher(teacher: Any, test: Any) -> None:
         )
 
 
-def _is_own(objective: Any) -> bool:
-    """Whether an objective is the user's own, of no catalogue."""
-    if objective is None or isinstance(objective, tuple(CATALOGUE.values())):
-        return False
+def _loss_of(alpha: Any, temperature: Any, objective: Any) -> Distill:
+    """The loss of these settings; plain values are checked as a file's are, objects taken as they are."""
+    if objective is not None:
+        _check_objective(objective)
+    plain = {"alpha": alpha}
+    if objective is None and isinstance(temperature, Schedule):
+        plain["temperature"] = temperature
+    elif objective is None:
+        plain["objective"] = _given({"name": "soft-targets", "temperature": temperature})
+    loss = build(Distill, plain, where="limbeck.distill", do="mend the argument")
+    return loss if objective is None else replace(loss, objective=objective)
+
+
+def _check_objective(objective: Any) -> None:
     made = is_dataclass(objective) and not isinstance(objective, type)
     if made and callable(objective) and hasattr(objective, "traits") and hasattr(objective, "name"):
-        return True
+        return
     raise RecipeError(
-        f"objective is a {type(objective).__name__}",
+        f"objective is {objective.__name__ if isinstance(objective, type) else 'a ' + type(objective).__name__}",
         expected="an objective: a frozen dataclass with a name and traits that can be called",
         do="make one like limbeck.SoftTargets (CONTRIBUTING.md), or leave it out",
     )

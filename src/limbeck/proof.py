@@ -10,39 +10,30 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from limbeck.data import Examples
 from limbeck.files import describe, read_json, read_tensors, verify
 from limbeck.measurement import Verdict, compare, correct, evaluate, gap_share, mcnemar
 from limbeck.models import parameters
+from limbeck.preparation import Prepared
 from limbeck.recipe import tree_of
 from limbeck.record import read_record, write_record
 from limbeck.rundir import Run
-from limbeck.teachers import LabelStore, ModuleTeacher, Teacher, ask_all
+from limbeck.teachers import EnsembleTeacher, LabelStore, ModuleTeacher, Teacher, ask_all
+from limbeck.teaching import Teaching
 
 PREDICTIONS = "predictions.safetensors"
 """What a student says about the measured examples, logits [N, C], beside its record."""
 
 
-def judge(
-    opened: Run,
-    measured: Examples,
-    teacher: Teacher,
-    store: LabelStore,
-    *,
-    data: dict[str, Any],
-    preflight: dict[str, Any],
-) -> None:
+def judge(opened: Run, data: Prepared, teaching: Teaching) -> None:
     """Measure every student, compare the arms, and write the record of the run.
 
     Args:
         opened: the run, whose arms are all trained.
-        measured: the examples that the predictions are about.
-        teacher: asked about the same examples, if it knows them.
-        store: of its answers.
-        data: counts of the data, for the record.
-        preflight: what was found there, for the record.
+        data: whose measured examples the predictions are about.
+        teaching: whose teacher and assistants are asked about the same examples, if they know them.
     """
-    recipe, labels = opened.recipe, measured.labels
+    recipe, measured, teacher = opened.recipe, data.measured, teaching.teacher
+    labels = measured.labels
     known = measured.labelled
     teacher_logits = ask_all(teacher, measured) if teacher.knows(measured) else None
     rights: dict[str, Tensor] = {}
@@ -64,13 +55,14 @@ def judge(
         "verdicts": [verdict.as_dict() | {"sentence": str(verdict)} for verdict in verdicts],
         "recipe": tree_of(recipe),
         "environment": read_json(opened.directory / "environment.json"),
-        "data": data,
+        "data": data.facts,
         "teacher": {
-            **preflight,
+            **teaching.found,
             **_teacher_facts(teacher, teacher_logits, labels),
             "verdict": _teacher_verdict(teacher_right, rights, recipe.proof.seeds),
         },
-        "labels": _store_facts(store, opened.directory),
+        "assistants": [_teacher_facts(each, ask_all(each, measured), labels) for each in teaching.assistants],
+        "labels": _store_facts(teaching.store, opened.directory),
         "gap_share": _gap_share(teacher_right, rights),
         "mcnemar": _mcnemar(rights, recipe.proof.seeds),
         "arms": arms,
@@ -107,9 +99,16 @@ def _verdicts(rights: dict[str, Tensor], seeds: tuple[int, ...]) -> list[Verdict
 
 def _teacher_facts(teacher: Teacher, logits: Tensor | None, labels: Tensor) -> dict[str, Any]:
     """The teacher on the measured examples; nothing where it cannot answer them."""
-    size = parameters(teacher.module) if isinstance(teacher, ModuleTeacher) else None
     metrics = asdict(evaluate(logits, labels, None)) if logits is not None else {"accuracy": None}
-    return {"identity": teacher.identity(), "parameters": size, **metrics}
+    return {"identity": teacher.identity(), "parameters": _size(teacher), **metrics}
+
+
+def _size(teacher: Teacher) -> int | None:
+    """Parameters of a network, or of all members of an ensemble; None where one shows no weights."""
+    if isinstance(teacher, EnsembleTeacher):
+        sizes = [_size(member) for member in teacher.members]
+        return None if None in sizes else sum(size for size in sizes if size is not None)
+    return parameters(teacher.module) if isinstance(teacher, ModuleTeacher) else None
 
 
 def _teacher_verdict(

@@ -2,7 +2,7 @@
 
 The same classes serve Python, files and `--set`; unknown keys are refused. Recipes name things from catalogues, they
 never program. Two conveniences of the file form are undone on reading: the fields of a source stand beside those of
-`data`, and `distill.temperature` (or `distill.distillation_temp`) is the objective's temperature.
+`data`, and a number under `distill.temperature` (or `distill.distillation_temp`) is the objective's temperature.
 """
 
 from collections.abc import Mapping
@@ -17,6 +17,7 @@ from limbeck.errors import RecipeError
 from limbeck.models import MODELS, ModelSpec
 from limbeck.objectives import CATALOGUE
 from limbeck.recipe_text import ALIASES, build, read_yaml
+from limbeck.teachers.ensemble import Mean, check_weights
 from limbeck.training import ArmName, Distill, Fit
 
 
@@ -99,15 +100,56 @@ class GivenTeacher:
     what: str
 
 
-AnyTeacher = Annotated[TrainedTeacher | SavedTeacher | GivenTeacher, Field(discriminator="kind")]
+OneTeacher = Annotated[TrainedTeacher | SavedTeacher, Field(discriminator="kind")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherEnsemble:
+    """Several teachers that answer as one.
+
+    Args:
+        members: each a teacher of kind `train` or `saved`; of those that are trained, each from a seed of its own.
+        weights: of each member; null weighs all alike.
+        mean: of the members' probabilities at temperature 1, or of their logits.
+    """
+
+    kind: Literal["ensemble"] = "ensemble"
+    members: tuple[OneTeacher, ...]
+    weights: tuple[float, ...] | None = None
+    mean: Mean = "probabilities"
+
+    def __post_init__(self) -> None:
+        check_weights(self.weights, len(self.members))
+
+
+AnyTeacher = Annotated[TrainedTeacher | SavedTeacher | TeacherEnsemble | GivenTeacher, Field(discriminator="kind")]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Student:
-    """The model that learns; `preprocess` is the source's unless given."""
+    """The model that learns.
+
+    Args:
+        model: its architecture.
+        preprocess: the source's unless given.
+        assistants: models between teacher and student, each taught by the one before it.
+        generations: how often the student's architecture is trained in a row, each time taught by the last; the
+            verdict speaks of the last generation.
+    """
 
     model: StudentModel
     preprocess: Preprocess | None = None
+    assistants: tuple[AnyModel, ...] = ()
+    generations: int = 1
+
+    def __post_init__(self) -> None:
+        if self.generations < 1:
+            raise ValueError(f"generations must be 1 or more, not {self.generations}")
+
+    @property
+    def chain(self) -> tuple[StudentModel, ...]:
+        """All that is trained between the teacher and the students of the arms."""
+        return (*self.assistants, *(self.model,) * (self.generations - 1))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,6 +195,10 @@ class Recipe:
             raise ValueError("proof.on is validation, so data.validation must say how many examples to hold out")
         if self.distill.views == "live" and "shuffled-teacher" in self.proof.arms:
             raise ValueError("shuffled-teacher permutes stored signals: set distill.views to 1, or leave the arm out")
+        if "direct" in self.proof.arms and not self.student.chain:
+            raise ValueError("the arm direct leaves out assistants and generations, and there are none: leave it out")
+        if isinstance(self.teacher, TeacherEnsemble) and self.distill.teacher_taps:
+            raise ValueError("an ensemble has no parts to tap: take one teacher, or leave out the terms on features")
 
 
 def read_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> Recipe:
@@ -220,10 +266,12 @@ def _set(tree: dict[str, Any], key: str, value: Any) -> None:
 
 
 def _lift_temperature(distill: Any) -> None:
-    """Move `temperature` or `distillation_temp` into the objective, whose setting it is."""
+    """Move a number `temperature` or `distillation_temp` into the objective, whose setting it is; a schedule stays."""
     if not isinstance(distill, dict):
         return
     given = {key: distill.pop(key) for key in ALIASES["distill"] if key in distill}
+    if len(given) == 1 and isinstance(next(iter(given.values())), dict | None):
+        distill["temperature"] = given.popitem()[1]
     objective = distill.get("objective", {"name": "soft-targets"})
     if not given or not isinstance(objective, dict):
         return

@@ -9,7 +9,8 @@ import math
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 from ruamel.yaml import YAML
@@ -125,13 +126,13 @@ def build(kind: type[T], tree: Any, *, where: str, do: str = "mend it in the fil
         text = json.dumps(tree, default=_plain)
         return TypeAdapter(kind).validate_json(text, strict=True, extra="forbid")
     except ValidationError as error:
-        found = error.errors(include_url=False)
-        problems = [_problem(kind, one) for one in found[:MOST_NAMED]]
-        many = f"{len(found)} errors" if len(found) > 1 else "an error"
-        more = " ..." if len(found) > len(problems) else ""
+        found = [one for one in error.errors(include_url=False) if not _beside_the_point(one)]
+        problems = dict(_problem(kind, one) for one in found)
+        many = f"{len(problems)} errors" if len(problems) > 1 else "an error"
+        more = " ..." if len(problems) > MOST_NAMED else ""
         raise RecipeError(
-            f"{where} has {many}: " + "; ".join(came for came, _ in problems) + more,
-            expected="; ".join(dict.fromkeys(expected for _, expected in problems)),
+            f"{where} has {many}: " + "; ".join([*problems][:MOST_NAMED]) + more,
+            expected="; ".join(dict.fromkeys([*problems.values()][:MOST_NAMED])),
             do=f"{do}; docs/recipe.md has every key",
         ) from None
 
@@ -159,6 +160,22 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "tolist"):
         return value.tolist()
     return list(value) if isinstance(value, range) else str(value)
+
+
+def _beside_the_point(error: Any) -> bool:
+    """Whether an error speaks of the member of a union that was not meant: a number where a mapping came, or not."""
+    labels = [part for part in error["loc"] if _is_label(part)]
+    if not labels:
+        return False
+    mapping = isinstance(error.get("input"), dict)
+    if labels[-1].startswith("tagged-union"):
+        return not mapping and error["loc"][-1] == labels[-1]
+    return mapping
+
+
+def _is_label(part: Any) -> bool:
+    """Whether a part of a location is pydantic's name for a member of a union, which a file does not spell."""
+    return isinstance(part, str) and (part in ("float", "int") or part.startswith(("tagged-union[", "literal[")))
 
 
 def _problem(kind: type, error: Any) -> tuple[str, str]:
@@ -213,6 +230,8 @@ def _place(kind: Any, location: tuple[Any, ...]) -> _Place:
     beside: list[str] = []
     for part in location:
         options = _options(kind)
+        if _is_label(part):
+            continue
         if part in options:  # the tag of a union, which a file does not spell as a key
             kind = options[part]
             continue
@@ -231,12 +250,20 @@ def _place(kind: Any, location: tuple[Any, ...]) -> _Place:
 
 def _options(kind: Any) -> dict[str, Any]:
     """The members of a union of dataclasses by their tags, the values of their first field; else nothing."""
-    while get_origin(kind) is Annotated:
-        kind = get_args(kind)[0]
-    members = [member for member in get_args(kind) if is_dataclass(member)]
     return {
         tag: member
-        for member in members
+        for member in _members(kind)
+        if is_dataclass(member)
         for tag in get_args(get_type_hints(member)[fields(member)[0].name])
         if isinstance(tag, str)
     }
+
+
+def _members(kind: Any) -> list[Any]:
+    """The members of a union, or of the unions within it; none of another type."""
+    if get_origin(kind) is Annotated:
+        return _members(get_args(kind)[0])
+    if get_origin(kind) not in (Union, UnionType):
+        return []
+    inner = [_members(member) or [member] for member in get_args(kind)]
+    return [member for members in inner for member in members]

@@ -24,7 +24,7 @@ ORIGIN = "origin.json"
 """Which data and which teacher a run was begun with, as sha256."""
 
 _BEGUN = {RESOLVED, ORIGIN, "environment.json", "run.log"}
-_MADE = {"labels", "teacher", "arms", "metrics.jsonl", RECORD, "report.md", "report.html"}
+_MADE = {"labels", "teacher", "assistants", "arms", "metrics.jsonl", RECORD, "report.md", "report.html"}
 
 _log = logging.getLogger("limbeck")
 
@@ -48,6 +48,11 @@ class Run:
         """Where one fit of this run happens."""
         log = self.directory / "metrics.jsonl"
         return Place(directory, log, tags, self.device, self.world, self.watch, self.stop)
+
+    def agreed(self, found: bool) -> bool:
+        """What rank 0 found: it may be writing by the time that another rank looks."""
+        (answer,) = self.world.agree(self.world.leads and found)
+        return bool(answer)
 
 
 def check_out(out: Path, *, resume: bool, overwrite: bool) -> None:

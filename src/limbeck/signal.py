@@ -28,6 +28,10 @@ class Signal:
     logits: Tensor
     features: Mapping[str, Tensor] = field(default_factory=dict)
 
+    def to(self, device: torch.device) -> "Signal":
+        """The same on a device."""
+        return Signal(self.logits.to(device), {tap: values.to(device) for tap, values in self.features.items()})
+
 
 def raised(values: Tensor) -> Tensor:
     """Half precision raised to float32, where a log-sum-exp keeps its digits; other dtypes as they are."""

@@ -14,8 +14,8 @@ from limbeck.preparation import Materials, Prepared
 from limbeck.recipe import GivenModel, Recipe
 from limbeck.record import read_record
 from limbeck.rundir import Run
-from limbeck.teachers import Stored
-from limbeck.training import check_parts, lesson_of
+from limbeck.teachers import Live, Stored, Teacher
+from limbeck.training import check_parts, learner_of, lesson_of
 
 
 def check_students(opened: Run, data: Prepared, materials: Materials) -> str:
@@ -69,6 +69,19 @@ def check_pairing(module: nn.Module, examples: Examples, preprocess: Preprocess)
     """Whether a model takes these examples and answers with these classes."""
     two = preprocess(examples.inputs[torch.arange(2) % len(examples)])
     check_output(module, two, len(examples.classes))
+
+
+def check_terms(opened: Run, student: nn.Module, teacher: Teacher, data: Prepared) -> None:
+    """Whether the terms of the loss can be formed between a student and a teacher.
+
+    Raises:
+        RecipeError: a tap that either lacks, or a term that cannot compare the two.
+    """
+    preprocess = opened.recipe.student.preprocess or data.preprocess
+    signals = Live(teacher, data.train, torch.float32)
+    lesson = lesson_of("distilled", opened.recipe.distill, data.train, signals, preprocess, seed=0)
+    with learner_of(student, lesson, seed=0, device=opened.device):
+        pass
 
 
 def check_same_start(opened: Run, seed: int) -> None:

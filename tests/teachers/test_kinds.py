@@ -83,7 +83,7 @@ def test_modes_come_back_when_the_forward_fails():
 def test_an_answer_does_not_depend_on_the_size_of_the_batch(size):
     examples, who = examples_of(64), teacher()
     parts = zip(examples.inputs.split(size), examples.keys.split(size), strict=True)
-    torch.testing.assert_close(torch.cat([ask(who, *part) for part in parts]), ask_all(who, examples))
+    torch.testing.assert_close(torch.cat([ask(who, *part).logits for part in parts]), ask_all(who, examples))
 
 
 def test_images_of_many_channels_are_answered_alike_in_any_memory_order():
@@ -91,7 +91,7 @@ def test_images_of_many_channels_are_answered_alike_in_any_memory_order():
         module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 2)).eval()
         inputs = torch.randn(5, 3, 4, 4)
     expected = module(inputs).detach()
-    answers = ModuleTeacher(module, Preprocess(), CPU).answer(inputs, torch.empty(5, 32))
+    answers = ModuleTeacher(module, Preprocess(), CPU).answer(inputs, torch.empty(5, 32)).logits
     torch.testing.assert_close(answers, expected)
 
 

@@ -83,7 +83,7 @@ def flip(path):
     path.write_bytes(data)
 
 
-@pytest.mark.parametrize("name", ["student.safetensors", "optimizer.safetensors", "manifest.json"])
+@pytest.mark.parametrize("name", ["learner.safetensors", "optimizer.safetensors", "manifest.json"])
 @pytest.mark.parametrize("damage", [flip, lambda path: path.unlink(), lambda path: path.write_bytes(b"")])
 def test_a_damaged_checkpoint_is_passed_over_aloud(tmp_path, caplog, name, damage):
     checkpoints, student, optimizer = made(tmp_path)
@@ -122,7 +122,7 @@ def test_a_damaged_place_may_be_saved_to_again(tmp_path):
     learn(student, optimizer)
     checkpoints.save(1, student, optimizer)
     checkpoints.save(2, student, optimizer)
-    flip(tmp_path / "step-00000002" / "student.safetensors")
+    flip(tmp_path / "step-00000002" / "learner.safetensors")
     again, other, restored = made(tmp_path)
     assert again.restore(other, restored) == 1
     again.save(2, other, restored)

@@ -19,11 +19,23 @@ from limbeck.errors import DataError, Interrupted, RecipeError
 from limbeck.models import ConvNet, Mlp
 from limbeck.objectives import CrossEntropy, SoftTargets
 from limbeck.progress import Stop, stoppable
-from limbeck.training import SGD, AdamW, Constant, Fit, Term, World, configured, fit, gradient_norms, train_step
+from limbeck.training import (
+    SGD,
+    AdamW,
+    Constant,
+    Fit,
+    Learner,
+    Term,
+    World,
+    configured,
+    fit,
+    gradient_norms,
+    train_step,
+)
 from limbeck.training.checkpoint import Checkpoints
 from limbeck.training.lesson import Reader
+from limbeck.training.loss import Batch
 from limbeck.training.order import Order
-from limbeck.training.step import Batch
 
 STEPS = 12  # three epochs of four steps
 
@@ -191,7 +203,7 @@ def test_the_callers_randomness_is_left_alone(tmp_path):
 def test_a_damaged_newest_checkpoint_costs_only_time(tmp_path, uninterrupted):
     with pytest.raises(Interrupted):
         train(tmp_path, checkpoint_seconds=0, **stop_after(7))
-    weights = tmp_path / "fit" / "checkpoints" / "step-00000007" / "student.safetensors"
+    weights = tmp_path / "fit" / "checkpoints" / "step-00000007" / "learner.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
     assert sha(train(tmp_path)) == uninterrupted["mlp with dropout"]
     assert [line["step"] for line in lines(tmp_path)] == list(range(1, STEPS + 1))
@@ -296,9 +308,9 @@ def test_a_divergence_is_refused_and_never_saved(tmp_path, kind, rate, steps):
     else:
         assert steps < STEPS, "a rate of 1e9 is not survived for long"
         assert all(torch.isfinite(value).all() for value in student.state_dict().values())
-    for path in tmp_path.rglob("student.safetensors"):
+    for path in tmp_path.rglob("learner.safetensors"):
         weights = Checkpoints(path.parent.parent, {})
-        other = student_of(Mlp(hidden=(16, 16)))
+        other = Learner(student_of(Mlp(hidden=(16, 16))))
         weights.restore(other, optimizer.build(other.parameters()))
         assert all(torch.isfinite(value).all() for value in other.state_dict().values())
     if (tmp_path / "metrics.jsonl").exists():
@@ -445,7 +457,7 @@ def test_gradient_norms_are_those_of_the_first_step(tmp_path):
     batches = list(reader.batches(*Order(64, 16, 3).at(0)))
     assert isinstance(batches[0], Batch)
     optimizer = torch.optim.SGD(student.parameters(), lr=1e-9)
-    train_step(student, optimizer, batches, lesson.terms, lesson.counts(16), world=World())
+    train_step(Learner(student), optimizer, batches, lesson.terms, lesson.counts(16), world=World())
     expected = nn.utils.get_total_norm([p.grad for p in student.parameters()])
     assert norms["student_loss"] == pytest.approx(float(expected), rel=1e-5)
 

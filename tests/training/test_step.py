@@ -9,7 +9,9 @@ from torch import nn
 from limbeck.objectives import UNLABELLED, CrossEntropy, HardTargets, SoftTargets
 from limbeck.signal import Signal
 from limbeck.testing import STEP_PROMISES
-from limbeck.training.step import Batch, Counts, Term, add_gradients, train_step
+from limbeck.training.learner import Learner
+from limbeck.training.loss import Batch, Counts, Term
+from limbeck.training.step import add_gradients, train_step
 from limbeck.training.world import World
 
 TERMS = (
@@ -50,7 +52,7 @@ def batches(sizes, dtype=torch.float64):
 def step(student, micro_batches, terms=TERMS, counts=None, *, lr=1.0, **options):
     counts = counts or Counts(examples=12, labelled=8.0)
     optimizer = torch.optim.SGD(student.parameters(), lr=lr)
-    return train_step(student, optimizer, micro_batches, terms, counts, world=World(), **options)
+    return train_step(Learner(student), optimizer, micro_batches, terms, counts, world=World(), **options)
 
 
 def parameters(student):
@@ -214,6 +216,6 @@ def test_the_expected_labelled_count_makes_epochs_add_up():
     expected = Counts(examples=6, labelled=2.0)
     student, whole = mlp(), mlp()
     for rows in torch.arange(18).split(6):
-        add_gradients(student, Batch(inputs[rows], labels[rows], Signal(teacher[rows])), TERMS, expected)
-    add_gradients(whole, Batch(inputs, labels, Signal(teacher)), TERMS, Counts(examples=18, labelled=6.0))
+        add_gradients(Learner(student), Batch(inputs[rows], labels[rows], Signal(teacher[rows])), TERMS, expected)
+    add_gradients(Learner(whole), Batch(inputs, labels, Signal(teacher)), TERMS, Counts(examples=18, labelled=6.0))
     torch.testing.assert_close(gradients(student) / 3, gradients(whole), rtol=1e-12, atol=1e-12)

@@ -1,6 +1,6 @@
 """`limbeck list [KIND]`."""
 
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, asdict, fields
 from typing import Annotated, Any, get_args
 
 import typer
@@ -14,6 +14,7 @@ _ARMS = {
     "label-smoothing": "A control: scratch on labels softened by 0.1, without a teacher.",
     "hard-teacher": "A control: the teacher's first choices without its doubts.",
     "shuffled-teacher": "A control: the teacher's doubts about other examples of the same predicted class.",
+    "direct": "A control where there are assistants or generations: the student taught by the first teacher itself.",
 }
 
 
@@ -40,23 +41,39 @@ def listing(
     for group, entries in chosen.items():
         print(group)
         for name, entry in entries.items():
-            settings = ", ".join(f"{key}: {value}" for key, value in entry["settings"].items())
-            print(f"  {name:<16} {entry['is']}" + (f"\n{'':19}{settings}" if settings else ""))
+            print("\n".join([f"  {name:<22} {entry['is']}", *(f"{'':25}{line}" for line in _details(entry))]))
         print()
+
+
+def _details(entry: dict[str, Any]) -> list[str]:
+    """The lines below the first of an entry."""
+    settings = ", ".join(f"{key}: {value}" for key, value in entry["settings"].items())
+    lines = [settings] if settings else []
+    if "traits" in entry:
+        traits = entry["traits"]
+        zero = "0 at the teacher" if traits["zero_at_teacher"] else "not 0 at the teacher"
+        needs = " and ".join(traits["needs"])
+        about = f"needs {needs}; coupled to the {traits['coupling']}; {zero}; cost {traits['cost']}"
+        lines = [traits["formula"], traits["paper"], about, *lines]
+    return lines
 
 
 def _catalogue() -> dict[str, dict[str, dict[str, Any]]]:
     from limbeck.data import SOURCES
     from limbeck.models import MODELS
     from limbeck.objectives import CATALOGUE
-    from limbeck.recipe import SavedTeacher, TrainedTeacher
+    from limbeck.recipe import SavedTeacher, TeacherEnsemble, TrainedTeacher
     from limbeck.training import ArmName
 
     return {
         "sources": {name: _entry(kind) for name, kind in SOURCES.items()},
-        "teachers": {"train": _entry(TrainedTeacher), "saved": _entry(SavedTeacher)},
+        "teachers": {
+            "train": _entry(TrainedTeacher),
+            "saved": _entry(SavedTeacher),
+            "ensemble": _entry(TeacherEnsemble),
+        },
         "models": {name: _entry(kind) for name, kind in MODELS.items()},
-        "objectives": {name: _entry(kind) for name, kind in CATALOGUE.items()},
+        "objectives": {name: _entry(kind) | {"traits": asdict(kind.traits)} for name, kind in CATALOGUE.items()},
         "arms": {name: {"is": _ARMS[name], "settings": {}} for name in get_args(ArmName)},
     }
 

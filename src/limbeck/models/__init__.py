@@ -10,6 +10,7 @@ from limbeck.models.layout import layout_of
 from limbeck.models.mlp import Mlp
 from limbeck.models.resnet import RESNETS, ResNet
 from limbeck.models.size import bytes_of, parameters
+from limbeck.models.taps import Taps
 
 MODELS: dict[str, type[ModelSpec]] = {
     "mlp": Mlp,
@@ -25,6 +26,7 @@ __all__ = [
     "ModelFactory",
     "ModelSpec",
     "ResNet",
+    "Taps",
     "bytes_of",
     "check_output",
     "evaluating",

@@ -7,8 +7,8 @@ Dimension key: N examples, C classes.
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal, Protocol, get_args
 
 from torch import Tensor, nn
 
@@ -50,6 +50,10 @@ class Traits:
     paper: str = ""
     formula: str = ""
     cost: str = ""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.needs, str) or not set(self.needs) <= set(get_args(Need)):
+            raise ValueError(f"needs is a tuple of {', '.join(get_args(Need))}, not {self.needs!r}")
 
     @property
     def taps(self) -> bool:
@@ -103,6 +107,17 @@ class LogitObjective(ABC):
     standardise: bool = False
 
     traits: ClassVar[Traits]
+
+    def __post_init__(self) -> None:
+        traits = self.promised()
+        if self.standardise:
+            traits = replace(traits, shift_invariant=True)
+        # A setting may promise more or less than its class: its own traits hide those of the class.
+        object.__setattr__(self, "traits", traits)
+
+    def promised(self) -> Traits:
+        """The traits of this setting before `standardise`, where they are not those of its class."""
+        return type(self).traits
 
     def __call__(self, output: Signal, signal: Signal | None, labels: Tensor) -> Tensor:
         """Values [N] in nats from two logits [N, C] and labels [N].

@@ -15,7 +15,7 @@ LEAST_SPREAD = 1e-3
 
 
 def standardised(logits_NC: Tensor) -> Tensor:
-    """Z(x) = (x - mean) / (1e-7 + std) over the classes of each row, std with C - 1 (Sun 2024, arXiv 2403.01427, eq. 6).
+    """Z(x) = (x - mean) / (1e-7 + std) over the classes of each row, std with C - 1 (Sun 2024, arXiv 2403.01427).
 
     A class at -inf is absent: mean and standard deviation are those of the others, and it stays at -inf.
 
@@ -30,10 +30,10 @@ def standardised(logits_NC: Tensor) -> Tensor:
         raise ValueError(
             f"standardise expected three classes or more, got {logits_NC.shape[-1]}: of two it leaves only their order"
         )
-    present_NC = logits_NC > -math.inf
-    count_N1 = present_NC.sum(dim=-1, keepdim=True)
-    finite_NC = torch.where(present_NC, logits_NC, 0.0)
-    centred_NC = torch.where(present_NC, finite_NC - finite_NC.sum(dim=-1, keepdim=True) / count_N1, 0.0)
-    variance_N1 = centred_NC.square().sum(dim=-1, keepdim=True) / (count_N1 - 1)
+    absent_NC = logits_NC == -math.inf
+    count_N1 = (~absent_NC).sum(dim=-1, keepdim=True)
+    mean_N1 = torch.where(absent_NC, 0.0, logits_NC).sum(dim=-1, keepdim=True) / count_N1
+    centred_NC = torch.where(absent_NC, 0.0, logits_NC - mean_N1)
+    variance_N1 = centred_NC.square().sum(dim=-1, keepdim=True) / (count_N1 - 1).clamp_min(1)
     spread_N1 = variance_N1.clamp_min(LEAST_SPREAD**2).sqrt()
-    return torch.where(present_NC, centred_NC / (1e-7 + spread_N1), -math.inf)
+    return torch.where(absent_NC, -math.inf, centred_NC / (1e-7 + spread_N1))

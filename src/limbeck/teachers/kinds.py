@@ -1,4 +1,4 @@
-"""The kinds of teacher: a network, a function, a table of answers.
+"""The kinds of teacher: a network, a function, a table of answers, and several of them together.
 
 Dimension key: N examples, C classes.
 """
@@ -13,18 +13,23 @@ import torch
 from torch import Tensor, nn
 
 from limbeck.data import Examples, Preprocess
-from limbeck.errors import DataError
+from limbeck.errors import DataError, RecipeError
 from limbeck.files import digest_tensors
-from limbeck.models import evaluating, layout_of
+from limbeck.models import Taps, evaluating, layout_of
+from limbeck.signal import Signal
+from limbeck.teachers.ensemble import Ensemble, EnsembleTeacher
 from limbeck.teachers.teacher import Gives, Teacher, look_like_probabilities
 
 
 class ModuleTeacher:
     """A network on its device, asked in evaluation mode without gradients; modes and tensors stay what they were."""
 
-    def __init__(self, module: nn.Module, preprocess: Preprocess, device: torch.device) -> None:
+    def __init__(
+        self, module: nn.Module, preprocess: Preprocess, device: torch.device, taps: tuple[str, ...] = ()
+    ) -> None:
+        """Args: `taps` are the parts whose output its signals carry too."""
         self.module = module.to(device)
-        self.preprocess, self.device = preprocess, device
+        self.preprocess, self.device, self.taps = preprocess, device, taps
         self.gives: Gives = "logits"
 
     def identity(self) -> dict[str, Any]:
@@ -37,17 +42,22 @@ class ModuleTeacher:
             # Not the state dict, which leaves out buffers that are not persistent.
             "tensors": digest_tensors({**dict(self.module.named_parameters()), **dict(self.module.named_buffers())}),
             "preprocess": asdict(self.preprocess),
+            "taps": list(self.taps),
         }
 
-    def answer(self, inputs: Tensor, keys: Tensor) -> Tensor:
+    def answer(self, inputs: Tensor, keys: Tensor) -> Signal:
         """See `Teacher.answer`."""
         seen = _own(self.preprocess(inputs.to(self.device)), inputs)
         if seen.ndim == 4:
             seen = seen.contiguous(memory_format=layout_of(self.module))
-        with evaluating(self.module), torch.inference_mode():
+        # Taps watch for tensors overwritten in place, of which inference tensors keep no count.
+        quiet = torch.no_grad() if self.taps else torch.inference_mode()
+        with evaluating(self.module), quiet, Taps(self.module, self.taps, "the teacher") as taps:
             answers = self.module(seen)
+            features = taps.take()
         # A clone made outside inference mode can be saved for a backward pass; an inference tensor cannot.
-        return _tensor(answers).float().cpu().clone()
+        logits_NC = _tensor(answers).float().cpu().clone()
+        return Signal(logits_NC, {tap: values.float().cpu().clone() for tap, values in features.items()})
 
     def knows(self, examples: Examples) -> bool:
         """See `Teacher.knows`."""
@@ -66,11 +76,11 @@ class CallableTeacher:
         name = getattr(self.function, "__qualname__", type(self.function).__qualname__)
         return {"kind": "callable", "name": name, "preprocess": asdict(self.preprocess)}
 
-    def answer(self, inputs: Tensor, keys: Tensor) -> Tensor:
+    def answer(self, inputs: Tensor, keys: Tensor) -> Signal:
         """See `Teacher.answer`."""
         with torch.no_grad():
             answers = self.function(_own(self.preprocess(inputs), inputs))
-        return _tensor(answers).detach().float().cpu()
+        return Signal(_tensor(answers).detach().float().cpu())
 
     def knows(self, examples: Examples) -> bool:
         """See `Teacher.knows`."""
@@ -100,7 +110,7 @@ class TableTeacher:
         tensors = {"keys": self.keys[rows], "rows": self.rows_NC[rows]}
         return {"kind": "table", "tensors": digest_tensors(tensors)}
 
-    def answer(self, inputs: Tensor, keys: Tensor) -> Tensor:
+    def answer(self, inputs: Tensor, keys: Tensor) -> Signal:
         """See `Teacher.answer`; the inputs are not looked at."""
         unknown = [key for key in _names(keys) if key not in self.row_of]
         if unknown:
@@ -109,7 +119,7 @@ class TableTeacher:
                 expected="questions about the training examples it was computed for",
                 do="give the array a row for each of these, or hand over the teacher itself",
             )
-        return self.rows_NC[[self.row_of[key] for key in _names(keys)]]
+        return Signal(self.rows_NC[[self.row_of[key] for key in _names(keys)]])
 
     def knows(self, examples: Examples) -> bool:
         """Whether every example is one of the table's."""
@@ -140,27 +150,46 @@ def _tensor(answers: Any) -> Tensor:
         ) from None
 
 
-def teacher_of(given: Any, examples: Examples, preprocess: Preprocess, device: torch.device) -> Teacher:
+def teacher_of(
+    given: Any, examples: Examples, preprocess: Preprocess, device: torch.device, taps: tuple[str, ...] = ()
+) -> Teacher:
     """The teacher that a Python object makes.
 
     Args:
-        given: an nn.Module, an array or tensor with a row for each of `examples`, or a function of preprocessed
-            inputs [N, ...] that returns logits or probabilities [N, C].
+        given: an nn.Module, an array or tensor with a row for each of `examples`, a function of preprocessed
+            inputs [N, ...] that returns logits or probabilities [N, C], or a list or `Ensemble` of these.
         examples: the training set.
         preprocess: from stored inputs to what a module or function takes.
         device: of a module.
+        taps: the parts of a module that students look at.
 
     Raises:
         DataError: none of these, or an array of another length.
+        RecipeError: taps of something that is no module.
     """
     if isinstance(given, nn.Module):
-        return ModuleTeacher(given, preprocess, device)
+        return ModuleTeacher(given, preprocess, device, taps)
+    if taps:
+        raise RecipeError(
+            f"the taps {', '.join(taps)} came with a teacher that is a {type(given).__name__}",
+            expected="an nn.Module, whose parts can be tapped",
+            do="leave out the terms that look at features, or hand over the network itself",
+        )
+    if isinstance(given, list | tuple) and given and all(_can_answer(member) for member in given):
+        given = Ensemble(given)
+    if isinstance(given, Ensemble):
+        members = [teacher_of(member, examples, preprocess, device) for member in given.members]
+        return EnsembleTeacher(members, given.weights, given.mean)
     if isinstance(given, Tensor | np.ndarray):
         return TableTeacher(_tensor(given), examples)
-    if callable(given):
+    if _can_answer(given):
         return CallableTeacher(given, preprocess)
     raise DataError(
         f"the teacher is a {type(given).__name__}",
-        expected="an nn.Module, a function of a batch, or an array of logits with a row per training example",
+        expected="an nn.Module, a function of a batch, an array of logits with a row per training example, or a list",
         do="wrap it in a function that takes inputs [N, ...] and returns logits [N, classes]",
     )
+
+
+def _can_answer(given: Any) -> bool:
+    return isinstance(given, Tensor | np.ndarray) or callable(given)

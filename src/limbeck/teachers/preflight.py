@@ -12,6 +12,7 @@ from torch import Tensor
 
 from limbeck.data import Examples
 from limbeck.errors import DataError
+from limbeck.teachers.ensemble import EnsembleTeacher
 from limbeck.teachers.teacher import Teacher, ask_all, logits_of_probabilities, look_like_probabilities
 
 ASKED = 1000
@@ -22,12 +23,15 @@ def preflight(teacher: Teacher, examples: Examples, *, allow_weak: bool) -> dict
     """Look at a teacher's answers to some training examples; finds out whether it gives probabilities.
 
     Returns:
-        What was found, for the record: examples asked, accuracy (None without labels), chance, what it gives.
+        What was found, for the record: examples asked, accuracy (None without labels), chance, what it gives; of an
+        ensemble also the same of each member.
 
     Raises:
         DataError: another number of classes than the data's, a constant answer, or accuracy no better than chance
             (unless `allow_weak`), with a guess at a permuted class order.
     """
+    members = teacher.members if isinstance(teacher, EnsembleTeacher) else ()
+    each = [preflight(member, examples, allow_weak=allow_weak) for member in members]
     some = examples.select(_spread(len(examples)))
     logits_NC = ask_all(teacher, some)
     classes = len(examples.classes)
@@ -50,7 +54,7 @@ def preflight(teacher: Teacher, examples: Examples, *, allow_weak: bool) -> dict
     found: dict[str, Any] = {"asked": len(some), "gives": teacher.gives, "chance": None, "train_accuracy": None}
     if known.any():
         found |= _check_accuracy(logits_NC[known], some.labels[known], allow_weak)
-    return found
+    return found | ({"members": each} if each else {})
 
 
 def _spread(examples: int) -> Tensor:

@@ -3,7 +3,8 @@
 Dimension key: N training examples, B examples of a batch, C classes.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
@@ -35,27 +36,37 @@ class Stored:
 
     Args:
         logits: [N, C] as encoded.
+        features: [N, ...] as encoded, by tap.
     """
 
     logits: Tensor
+    features: Mapping[str, Tensor] = field(default_factory=dict)
 
     def fetch(self, rows: Tensor, inputs: Tensor) -> Signal:
         """See `Signals.fetch`."""
-        return Signal(decode(self.logits[rows]))
+        answers = self.select(rows)
+        return Signal(decode(answers.logits), {tap: decode(values) for tap, values in answers.features.items()})
 
     def to(self, device: torch.device) -> "Stored":
         """See `Signals.to`."""
-        return replace(self, logits=self.logits.to(device))
+        return self._each(lambda values: values.to(device))
+
+    def select(self, rows: Tensor) -> "Stored":
+        """The signals of rows [M], in their order."""
+        return self._each(lambda values: values[rows])
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Stored":
+        return Stored(change(self.logits), {tap: change(values) for tap, values in self.features.items()})
 
     def shuffled(self, seed: int) -> "Stored":
         """Signals permuted among examples of one predicted class: right answers, foreign doubts."""
         generator = torch.Generator().manual_seed(seed)
-        logits = self.logits.clone()
         predicted = decode(self.logits).argmax(dim=1)
+        foreign = torch.arange(len(predicted))
         for label in predicted.unique():
             rows = (predicted == label).nonzero()[:, 0]
-            logits[rows] = self.logits[rows[torch.randperm(len(rows), generator=generator)]]
-        return replace(self, logits=logits)
+            foreign[rows] = rows[torch.randperm(len(rows), generator=generator)]
+        return self.select(foreign)
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,33 +85,43 @@ class Live:
 
     def fetch(self, rows: Tensor, inputs: Tensor) -> Signal:
         """See `Signals.fetch`."""
-        logits = ask(self.teacher, inputs.cpu(), self.examples.keys[rows.cpu()])
-        return Signal(decode(encode(logits, self.dtype)).to(inputs.device))
+        answer = ask(self.teacher, inputs.cpu(), self.examples.keys[rows.cpu()])
+        features = {tap: self._written(values, inputs) for tap, values in answer.features.items()}
+        return Signal(self._written(answer.logits, inputs), features)
+
+    def _written(self, values: Tensor, inputs: Tensor) -> Tensor:
+        """As a store would give it back, beside its inputs."""
+        return decode(encode(values, self.dtype)).to(inputs.device)
 
     def to(self, device: torch.device) -> "Live":
         """See `Signals.to`: a live answer follows its inputs."""
         return self
 
 
-def encode(logits: Tensor, dtype: torch.dtype) -> Tensor:
-    """Logits in the type in which they are stored."""
-    return logits.to(dtype)
+def encode(values: Tensor, dtype: torch.dtype) -> Tensor:
+    """Logits or features in the type in which they are stored."""
+    return values.to(dtype)
 
 
 def decode(stored: Tensor) -> Tensor:
-    """Stored logits as float32."""
+    """Stored values as float32."""
     return stored.float()
 
 
-def bears_half(logits: Tensor) -> bool:
-    """Whether float16 holds these logits with an error below each row's range x 2^-10.
+def bears_half(values: Tensor) -> bool:
+    """Whether float16 holds these values [N, ...] with an error below each row's range x 2^-10.
 
     The range and not the largest value: softmax knows no offset, and one shared by a whole row would hide any error.
     """
-    error = (decode(encode(logits, torch.float16)) - logits).abs().amax(dim=1)
-    return bool((error <= HALF_ERROR * ranges(logits)).all())
+    return bool((largest_errors(values, encode(values, torch.float16)) <= HALF_ERROR * ranges(values)).all())
 
 
-def ranges(logits: Tensor) -> Tensor:
-    """The largest logit of each row less the smallest, [N]."""
-    return logits.amax(dim=1) - logits.amin(dim=1)
+def largest_errors(values: Tensor, stored: Tensor) -> Tensor:
+    """The largest error of each row [N] of what is stored."""
+    return (decode(stored) - values).abs().flatten(1).amax(dim=1)
+
+
+def ranges(values: Tensor) -> Tensor:
+    """The largest value of each row less the smallest, [N]."""
+    rows = values.flatten(1)
+    return rows.amax(dim=1) - rows.amin(dim=1)

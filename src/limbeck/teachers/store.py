@@ -9,6 +9,7 @@ Dimension key: G distinct examples, N rows of the training set, C classes.
 """
 
 import math
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,19 +20,23 @@ import torch
 from torch import Tensor
 
 from limbeck.data import Examples, as_words
-from limbeck.errors import DataError
+from limbeck.errors import DataError, RecipeError
 from limbeck.files import MANIFEST, digest, digest_tensors, locked, read_tensors, seal, sweep, verify, write_tensors
 from limbeck.progress import Progress, Stop, Watch
-from limbeck.teachers.signals import HALF_ERROR, Stored, bears_half, decode, encode, ranges
+from limbeck.signal import Signal
+from limbeck.teachers.signals import HALF_ERROR, Stored, bears_half, decode, encode, largest_errors, ranges
 from limbeck.teachers.teacher import BATCH_SIZE, PROBABILITY_FLOOR, Teacher, ask
 
 SHARD_SIZE = 16 * BATCH_SIZE
 """Answers that a kill costs at the most."""
 PROBES = 16
+TAP = "tap."
+"""Before the name of a tap, in the names of a shard's tensors."""
 _DTYPES = {"fp16": torch.float16, "fp32": torch.float32}
 
 Shard = dict[str, Tensor]
-"""keys [G, 32], logits [G, C] as encoded, errors [G] of the encoding, sha256 [32] of these and the fingerprint."""
+"""keys [G, 32]; logits [G, C] and tap.NAME [G, ...] as encoded; errors [G] of the encoded logits; sha256 [32] of these
+and the fingerprint."""
 
 
 @dataclass(frozen=True)
@@ -121,9 +126,8 @@ class _Labelling:
             place_G = self._found(shards)
         else:
             self._check_same(shards)
-        logits_GC = torch.cat([shard["logits"] for shard in shards])[place_G]
-        # The groups number the distinct keys in their order, as the rows of logits_GC stand.
-        return LabelStore(self.directory, manifest, Stored(logits_GC[self.examples.groups]))
+        # The groups number the distinct keys in their order, as the places stand.
+        return LabelStore(self.directory, manifest, _joined(shards).select(place_G[self.examples.groups]))
 
     def _sealed_shards(self) -> tuple[dict[str, Any], list[Shard]]:
         return _read_sealed(self.directory) if self.sealed else ({}, [])
@@ -180,12 +184,13 @@ class _Labelling:
 
     def _asked_batch(self, rows: Tensor) -> Shard:
         keys = self.examples.keys[rows]
-        logits_BC = ask(self.teacher, self.examples.inputs[rows], keys)
+        answers = _tensors(ask(self.teacher, self.examples.inputs[rows], keys))
         dtype = _DTYPES[self.encoding]
-        if dtype == torch.float16 and not bears_half(logits_BC):
+        if dtype == torch.float16 and not all(bears_half(values) for values in answers.values()):
             raise _NotFaithful
-        stored = encode(logits_BC, dtype)
-        return {"keys": keys, "logits": stored, "errors": (decode(stored) - logits_BC).abs().amax(dim=1)}
+        stored = {name: encode(values, dtype) for name, values in answers.items()}
+        _check_room(stored, len(self.rows_G))
+        return {"keys": keys, **stored, "errors": largest_errors(answers["logits"], stored["logits"])}
 
     def _left_behind(self, path: Path, rows: Tensor) -> Shard | None:
         """The shard of a labelling that was cut short, if it is whole, of these examples, and still true."""
@@ -208,7 +213,7 @@ class _Labelling:
     # --- is it still the same teacher? ---
 
     def _moved(self, shards: list[Shard]) -> float:
-        """By how much the teacher's answers to a few examples of each shard differ from it, beyond the tolerance."""
+        """By how much the teacher's signals of a few examples of each shard differ from it, beyond the tolerance."""
         if not shards:
             return -math.inf
         place_G = _places(torch.cat([shard["keys"] for shard in shards]), self.keys_G)
@@ -219,19 +224,17 @@ class _Labelling:
         if not len(probes):
             return -math.inf
         rows = self.rows_G[place_G[probes]]
-        again = ask(self.teacher, self.examples.inputs[rows], self.examples.keys[rows])
-        before = decode(torch.cat([shard["logits"][held[:each]] for shard, held in zip(shards, held_S, strict=True)]))
-        if before.shape != again.shape:
-            return math.inf
-        # Other threads, another batch or machine move the last bits; what the encoding drops is nothing either.
-        tolerance = HALF_ERROR * float(ranges(before).max()) + 1e-6 * max(1.0, float(before.abs().max()))
-        return float((again - before).abs().max()) - tolerance
+        again = _tensors(ask(self.teacher, self.examples.inputs[rows], self.examples.keys[rows]))
+        return max(
+            _difference(torch.cat([s[name][held[:each]] for s, held in zip(shards, held_S, strict=True)]), values)
+            for name, values in again.items()
+        )
 
     def _check_same(self, shards: list[Shard]) -> None:
         moved = self._moved(shards)
         if moved > 0:
             raise DataError(
-                f"the teacher answers otherwise than when {self.directory} was made: a logit moved by {moved:.3g} "
+                f"the teacher answers otherwise than when {self.directory} was made: a value moved by {moved:.3g} "
                 "beyond the tolerance",
                 expected="the same answers to the same examples, since its weights and settings are the same",
                 do=f"undo the change in the teacher's code, or delete {self.directory} to ask it anew",
@@ -247,7 +250,7 @@ class _Labelling:
         moved = self._moved(shards)
         if moved > 0:
             raise DataError(
-                f"the teacher, asked twice, gave two answers: a logit moved by {moved:.3g} beyond the tolerance",
+                f"the teacher, asked twice, gave two answers: a value moved by {moved:.3g} beyond the tolerance",
                 expected="one answer to one example",
                 do="switch off what is random in it (dropout), or what it remembers",
             )
@@ -267,6 +270,40 @@ def read_answers(directory: Path) -> tuple[Tensor, Tensor, tuple[str, ...]]:
 def _read_sealed(directory: Path) -> tuple[dict[str, Any], list[Shard]]:
     manifest = verify(directory)
     return manifest, [read_tensors(directory / name) for name in sorted(manifest["files"])]
+
+
+def _tensors(signal: Signal) -> dict[str, Tensor]:
+    """A signal by the names of a shard's tensors."""
+    return {"logits": signal.logits, **{TAP + tap: values for tap, values in signal.features.items()}}
+
+
+def _joined(shards: list[Shard]) -> Stored:
+    """The signals of all shards, one after another."""
+    names = [name for name in shards[0] if name == "logits" or name.startswith(TAP)]
+    whole = {name: torch.cat([shard[name] for shard in shards]) for name in names}
+    return Stored(whole.pop("logits"), {name.removeprefix(TAP): values for name, values in whole.items()})
+
+
+def _difference(stored: Tensor, again: Tensor) -> float:
+    """By how much answers moved beyond the tolerance; infinite where the shape is another."""
+    before = decode(stored)
+    if before.shape != again.shape:
+        return math.inf
+    # Other threads, another batch or machine move the last bits; what the encoding drops is nothing either.
+    tolerance = HALF_ERROR * float(ranges(before).max()) + 1e-6 * max(1.0, float(before.abs().max()))
+    return float((again - before).abs().max()) - tolerance
+
+
+def _check_room(stored: dict[str, Tensor], examples: int) -> None:
+    """Refuse, at the first batch, features that memory cannot hold: they are read whole when students learn."""
+    bytes_each = sum(values[0].nbytes for values in stored.values())
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if bytes_each * examples > memory / 2:
+        raise RecipeError(
+            f"the teacher's signals take {bytes_each:,} bytes an example, {bytes_each * examples / 1e9:.0f} GB in all",
+            expected=f"no more than half of this machine's memory of {memory / 1e9:.0f} GB",
+            do="tap a smaller part of the teacher, or set distill.views: live to ask it at every step instead",
+        )
 
 
 def _name(number: int) -> str:

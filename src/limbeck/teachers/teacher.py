@@ -3,6 +3,7 @@
 Dimension key: N examples, C classes.
 """
 
+from dataclasses import replace
 from typing import Any, Literal, Protocol
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from limbeck.data import Examples
 from limbeck.errors import DataError
+from limbeck.signal import Signal
 
 Gives = Literal["logits", "probabilities"]
 
@@ -32,8 +34,8 @@ class Teacher(Protocol):
         """What decides its answers, as JSON: weights, structure, preprocessing. Part of the store's fingerprint."""
         ...
 
-    def answer(self, inputs: Tensor, keys: Tensor) -> Tensor:
-        """Its answers [N, C] in float32 on the CPU.
+    def answer(self, inputs: Tensor, keys: Tensor) -> Signal:
+        """Its answers [N, C], and what passes its taps [N, ...], in float32 on the CPU.
 
         Args:
             inputs: [N, ...] as stored, before any preprocessing.
@@ -46,17 +48,33 @@ class Teacher(Protocol):
         ...
 
 
-def ask(teacher: Teacher, inputs: Tensor, keys: Tensor) -> Tensor:
-    """A teacher's logits [N, C], float32: its answers, checked, probabilities turned into logits by rule.
+def ask(teacher: Teacher, inputs: Tensor, keys: Tensor) -> Signal:
+    """A teacher's signal, float32: its answers [N, C], checked, probabilities turned into logits by rule.
 
     Raises:
-        DataError: answers that are not [N, C] or not finite.
+        DataError: answers that are not [N, C], features that are not [N, ...], or any that are not finite.
     """
-    answers_NC = teacher.answer(inputs, keys)
-    if answers_NC.ndim != 2 or len(answers_NC) != len(inputs):
+    answer = teacher.answer(inputs, keys)
+    for tap, features in answer.features.items():
+        _check_features(tap, features, len(inputs))
+    return replace(answer, logits=_logits(teacher, answer.logits, keys))
+
+
+def _check_features(tap: str, features: Tensor, count: int) -> None:
+    if features.ndim < 2 or len(features) != count or not features.isfinite().all():
         raise DataError(
-            f"the teacher answered {len(inputs)} examples with shape {tuple(answers_NC.shape)}",
-            expected=f"[{len(inputs)}, classes]",
+            f"the teacher's tap {tap!r} gave shape {tuple(features.shape)} for {count} examples, "
+            f"{int(features.isfinite().logical_not().sum())} values of it NaN or infinite",
+            expected=f"finite features of shape [{count}, ...], each example its own",
+            do="tap another part of the teacher, or look at its precision",
+        )
+
+
+def _logits(teacher: Teacher, answers_NC: Tensor, keys: Tensor) -> Tensor:
+    if answers_NC.ndim != 2 or len(answers_NC) != len(keys):
+        raise DataError(
+            f"the teacher answered {len(keys)} examples with shape {tuple(answers_NC.shape)}",
+            expected=f"[{len(keys)}, classes]",
             do="let the teacher return one row of logits per example",
         )
     finite_N = torch.isfinite(answers_NC).all(dim=1)
@@ -64,7 +82,7 @@ def ask(teacher: Teacher, inputs: Tensor, keys: Tensor) -> Tensor:
         bad = (~finite_N).nonzero()[:, 0]
         names = ", ".join(bytes(keys[row].tolist()).hex()[:12] for row in bad[:3])
         raise DataError(
-            f"the teacher's answer to {len(bad)} of {len(inputs)} examples is NaN or infinite (keys {names} ...)",
+            f"the teacher's answer to {len(bad)} of {len(keys)} examples is NaN or infinite (keys {names} ...)",
             expected="finite logits",
             do="look at these examples, or at the teacher's preprocessing and precision",
         )
@@ -84,7 +102,7 @@ def ask(teacher: Teacher, inputs: Tensor, keys: Tensor) -> Tensor:
 def ask_all(teacher: Teacher, examples: Examples) -> Tensor:
     """A teacher's logits for all examples [N, C], in batches."""
     parts = zip(examples.inputs.split(BATCH_SIZE), examples.keys.split(BATCH_SIZE), strict=True)
-    return torch.cat([ask(teacher, inputs, keys) for inputs, keys in parts])
+    return torch.cat([ask(teacher, inputs, keys).logits for inputs, keys in parts])
 
 
 def logits_of_probabilities(probabilities_NC: Tensor) -> Tensor:

@@ -9,20 +9,13 @@ and let a constant factor through; the definition is absolute. A step is held to
 here needs pytest: under it, parametrise over `PROMISES` and a failure names its promise.
 """
 
-from limbeck.testing.objectives import (
-    PROMISES,
-    SHAPES,
-    Definition,
-    broken_promises,
-    check_definition,
-    check_objective,
-)
+from limbeck.testing.definition import Definition
+from limbeck.testing.objectives import PROMISES, broken_promises, check_definition, check_objective
 from limbeck.testing.promise import Promise
 from limbeck.testing.step import STEP_PROMISES, AddGradients, broken_step_promises, check_step
 
 __all__ = [
     "PROMISES",
-    "SHAPES",
     "STEP_PROMISES",
     "AddGradients",
     "Definition",

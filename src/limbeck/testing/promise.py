@@ -55,9 +55,10 @@ def expect(kept: bool, expected: object, got: object) -> None:
         raise AssertionError(f"expected {expected}, got {got}")
 
 
-def expect_finite(values: Tensor, gradient: Tensor) -> None:
+def expect_finite(values: Tensor, *gradients: Tensor) -> None:
     expect(bool(values.isfinite().all()), "finite values", values)
-    expect(bool(gradient.isfinite().all()), "a finite gradient", gradient)
+    for gradient in gradients:
+        expect(bool(gradient.isfinite().all()), "a finite gradient", gradient)
 
 
 def expect_close(got: Tensor, wanted: Tensor, what: str, *, relative: float = 0.0, floor: float) -> None:
@@ -75,10 +76,12 @@ def expect_close(got: Tensor, wanted: Tensor, what: str, *, relative: float = 0.
     )
 
 
-def expect_same(got: tuple[Tensor, Tensor], wanted: tuple[Tensor, Tensor], when: str, *, exact: bool = False) -> None:
+def expect_same(got: Sequence[Tensor], wanted: Sequence[Tensor], when: str, *, exact: bool = False) -> None:
+    """The same values, and the same gradients, to rounding in float64 if not exactly."""
     relative, floor = (0.0, 0.0) if exact else (1e-9, 1e-9)
-    expect_close(got[0], wanted[0], f"the same values {when}", relative=relative, floor=floor)
-    expect_close(got[1], wanted[1], f"the same gradient {when}", relative=relative, floor=floor)
+    for at, (one, other) in enumerate(zip(got, wanted, strict=True)):
+        what = f"the same {'gradient' if at else 'values'} {when}"
+        expect_close(one, other, what, relative=relative, floor=floor)
 
 
 def expect_all_close(got: Sequence[Tensor], wanted: Sequence[Tensor], when: str) -> None:

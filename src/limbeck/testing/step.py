@@ -12,14 +12,15 @@ from torch import Tensor, nn
 from limbeck.objectives import UNLABELLED, CrossEntropy, SoftTargets
 from limbeck.signal import Signal
 from limbeck.testing.promise import Promise, broken_by, expect, expect_all_close, expect_close, raise_broken
-from limbeck.training.step import Batch, Counts, Term
+from limbeck.training.learner import Learner
+from limbeck.training.loss import Batch, Counts, Term
 
 
 class AddGradients(Protocol):
     """The signature of `limbeck.training.step.add_gradients`."""
 
     def __call__(
-        self, student: nn.Module, batch: Batch, terms: Sequence[Term], counts: Counts, *, bf16: bool = False
+        self, learner: Learner, batch: Batch, terms: Sequence[Term], counts: Counts, *, bf16: bool = False
     ) -> Tensor: ...
 
 
@@ -113,11 +114,12 @@ class _Lesson:
         with torch.no_grad():
             student.weight.copy_(self.weight_CD)
             student.bias.copy_(self.bias_C)
+        learner = Learner(student)
         values_K = torch.zeros(len(self.terms), dtype=torch.float64)
         parts = (torch.split(x, list(sizes)) for x in (self.inputs_ND, self.labels_N, self.teacher_NC))
         for inputs, labels, teacher in zip(*parts, strict=True):
             batch = Batch(inputs, labels, Signal(teacher))
-            values_K = values_K + add_gradients(student, batch, self.terms, self.counts)
+            values_K = values_K + add_gradients(learner, batch, self.terms, self.counts)
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in student.parameters()]
         return values_K, *gradients
 

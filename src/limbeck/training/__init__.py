@@ -2,10 +2,13 @@
 
 from limbeck.training.arms import ArmName, Distill, WeightedTerm, lesson_of
 from limbeck.training.fit import check_parts, configured, fit, gradient_norms
+from limbeck.training.learner import Learner, learner_of
 from limbeck.training.lesson import Lesson
+from limbeck.training.loss import Batch, Counts, Term, TermSchedule
 from limbeck.training.place import Place
+from limbeck.training.schedules import HalfCosine, Linear, Points, Schedule
 from limbeck.training.settings import SGD, AdamW, Constant, Cosine, Fit, OneCycle
-from limbeck.training.step import Batch, Counts, Term, add_gradients, train_step
+from limbeck.training.step import add_gradients, train_step
 from limbeck.training.world import World, join_world
 
 __all__ = [
@@ -18,10 +21,16 @@ __all__ = [
     "Counts",
     "Distill",
     "Fit",
+    "HalfCosine",
+    "Learner",
     "Lesson",
+    "Linear",
     "OneCycle",
     "Place",
+    "Points",
+    "Schedule",
     "Term",
+    "TermSchedule",
     "WeightedTerm",
     "World",
     "add_gradients",
@@ -30,6 +39,7 @@ __all__ = [
     "fit",
     "gradient_norms",
     "join_world",
+    "learner_of",
     "lesson_of",
     "train_step",
 ]

@@ -2,23 +2,25 @@
 
 `distilled` is the student in question, `scratch` the same student on the same labels without the teacher. The
 others are controls: `label-smoothing` softens the labels without a teacher, `hard-teacher` passes on the teacher's
-answers without its doubts, `shuffled-teacher` its doubts about other examples of the same predicted class.
+answers without its doubts, `shuffled-teacher` its doubts about other examples of the same predicted class, `direct`
+hears the first teacher where `distilled` hears the last assistant.
 """
 
 import math
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Annotated, Literal, Union
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
 from pydantic import Field
 
 from limbeck.data import Examples, Preprocess, derive_seed
 from limbeck.errors import RecipeError
-from limbeck.objectives import CATALOGUE, CrossEntropy, HardTargets, Objective, SoftTargets
+from limbeck.objectives import CATALOGUE, CrossEntropy, HardTargets, Objective, SoftTargets, TapObjective
 from limbeck.teachers import Signals, Stored
 from limbeck.training.lesson import Lesson
-from limbeck.training.step import Term
+from limbeck.training.loss import Term, TermSchedule
+from limbeck.training.schedules import AnySchedule, Schedule, bounds_of, complement_of, value_at
 
-ArmName = Literal["distilled", "scratch", "label-smoothing", "hard-teacher", "shuffled-teacher"]
+ArmName = Literal["distilled", "scratch", "label-smoothing", "hard-teacher", "shuffled-teacher", "direct"]
 
 SMOOTHING = 0.1
 """Of the `label-smoothing` arm, the value of Szegedy 2016 and Müller 2019."""
@@ -34,11 +36,11 @@ else:
 class WeightedTerm:
     """A further objective: adds weight * value to the loss; alpha does not rescale it."""
 
-    weight: float
+    weight: float | AnySchedule
     objective: AnyObjective
 
     def __post_init__(self) -> None:
-        if not math.isfinite(self.weight):
+        if not all(math.isfinite(bound) for bound in bounds_of(self.weight)):
             raise ValueError(f"weight must be a finite number, not {self.weight}")
 
 
@@ -50,15 +52,17 @@ class Distill:
         alpha: the share of `student_loss`, 0.1 unless given; null when the two weights are given instead.
         student_weight: the weight of `student_loss`, with `distillation_weight` in place of alpha.
         distillation_weight: the weight of `distillation_loss`.
+        temperature: a schedule of the objective's temperature; null leaves that as it is.
         objective: the soft-label objective.
         terms: further objectives.
         views: 1 uses the stored signal of the plain example for all its views; live asks the teacher about every
             view, at its cost.
     """
 
-    alpha: float | None = None
-    student_weight: float | None = None
-    distillation_weight: float | None = None
+    alpha: float | AnySchedule | None = None
+    student_weight: float | AnySchedule | None = None
+    distillation_weight: float | AnySchedule | None = None
+    temperature: AnySchedule | None = None
     objective: AnyObjective = field(default_factory=SoftTargets)
     terms: tuple[WeightedTerm, ...] = ()
     views: Literal[1, "live"] = 1
@@ -71,31 +75,68 @@ class Distill:
             raise ValueError("student_weight and distillation_weight go together: give both")
         if not pair and self.alpha is None:
             object.__setattr__(self, "alpha", 0.1)
-        if self.alpha is not None and not 0.0 <= self.alpha <= 1.0:
+        if self.alpha is not None and not _within(self.alpha, 0.0, 1.0):
             raise ValueError(f"alpha is a share, from 0 to 1, not {self.alpha}")
-        if self.objective.traits.needs != "teacher":
-            raise ValueError(f"{self.objective.name} hears no teacher: take another objective, or add it to terms")
-        if pair and not (all(0.0 <= weight < math.inf for weight in pair) and any(pair)):
+        if "logits" not in self.objective.traits.needs:
+            raise ValueError(f"{self.objective.name} hears no logits: take another objective, or add it to terms")
+        if pair and not (all(_within(weight, 0.0, math.inf) for weight in pair) and any(map(_counts, pair))):
             raise ValueError(f"the weights must be at least 0 and one of them above, not {pair[0]} and {pair[1]}")
+        if self.temperature is not None:
+            self._begin_at(self.temperature)
+
+    def _begin_at(self, temperature: Schedule) -> None:
+        """Give the objective the temperature that the schedule starts from."""
+        objective: Any = self.objective
+        default = {f.name: f.default for f in fields(objective)}.get("temperature") if is_dataclass(objective) else None
+        if default is None:
+            raise ValueError(f"temperature is a schedule, and {self.objective.name} has none: leave it out")
+        if objective.temperature not in (default, temperature.at(0.0)):
+            raise ValueError(f"temperature is a schedule, and the objective's is {objective.temperature}: give it once")
+        if temperature.bounds[0] <= 0.0:
+            raise ValueError(f"temperature must stay above 0, and goes down to {temperature.bounds[0]}")
+        object.__setattr__(self, "objective", replace(objective, temperature=temperature.at(0.0)))
 
     @property
-    def weights(self) -> tuple[float, float]:
+    def weights(self) -> tuple[float | Schedule, float | Schedule]:
         """The weights of `student_loss` and `distillation_loss`."""
         if self.alpha is not None:
-            return self.alpha, 1.0 - self.alpha
+            return self.alpha, complement_of(self.alpha)
         assert self.student_weight is not None
         assert self.distillation_weight is not None
         return self.student_weight, self.distillation_weight
 
+    @property
+    def teacher_taps(self) -> tuple[str, ...]:
+        """The parts of the teacher that a term looks at."""
+        objectives = [term.objective for term in self.terms]
+        return tuple(dict.fromkeys(o.teacher for o in objectives if isinstance(o, TapObjective)))
+
     def loss(self) -> tuple[Term, ...]:
-        """The terms of the loss, without those whose weight is 0."""
+        """The terms of the loss, without those whose weight is always 0."""
         student, distillation = self.weights
         terms = [
-            Term("student_loss", student, CrossEntropy()),
-            Term("distillation_loss", distillation, self.objective),
-            *(Term(f"term{i}_{t.objective.name}", t.weight, t.objective) for i, t in enumerate(self.terms)),
+            ("student_loss", student, CrossEntropy(), None),
+            ("distillation_loss", distillation, self.objective, self.temperature),
+            *((f"term{i}_{t.objective.name}", t.weight, t.objective, None) for i, t in enumerate(self.terms)),
         ]
-        return tuple(term for term in terms if term.weight != 0.0)
+        return tuple(_term(*parts) for parts in terms if _counts(parts[1]))
+
+
+def _term(name: str, weight: float | Schedule, objective: Objective, temperature: Schedule | None) -> Term:
+    """A term as it stands at the first step, with what changes after it."""
+    moving = weight if isinstance(weight, Schedule) else None
+    schedule = TermSchedule(moving, temperature) if moving or temperature else None
+    return Term(name, value_at(weight, 0.0), objective, schedule)
+
+
+def _within(value: float | Schedule, least: float, most: float) -> bool:
+    """Whether a finite number, or all values of a schedule, lie between the two."""
+    return all(math.isfinite(bound) and least <= bound <= most for bound in bounds_of(value))
+
+
+def _counts(weight: float | Schedule) -> bool:
+    """Whether a weight is ever other than 0."""
+    return any(bound != 0.0 for bound in bounds_of(weight))
 
 
 def lesson_of(
@@ -110,7 +151,7 @@ def lesson_of(
     """
     labelled = examples.labelled.nonzero()[:, 0]
     # Without a single label the labels' mean is of nothing: the loss is then the teacher's part alone.
-    loss = tuple(term for term in distill.loss() if len(labelled) or term.objective.traits.needs != "labels")
+    loss = tuple(term for term in distill.loss() if len(labelled) or "labels" not in term.objective.traits.needs)
     if arm in ("scratch", "label-smoothing"):
         if not len(labelled):
             raise _unlabelled(arm)
@@ -120,7 +161,7 @@ def lesson_of(
     if not loss:
         raise _unlabelled(arm)
     if arm == "hard-teacher":
-        loss = tuple(_without_doubts(term) for term in loss)
+        loss = tuple(_without_doubts(term) for term in loss if not term.objective.traits.taps)
     if arm == "shuffled-teacher":
         if not isinstance(signals, Stored):
             raise RecipeError(
@@ -129,7 +170,7 @@ def lesson_of(
                 do="set distill.views: 1, or leave the arm out",
             )
         signals = signals.shuffled(derive_seed(seed, "shuffled-teacher"))
-    heard = any(term.objective.traits.needs == "teacher" for term in loss)
+    heard = any(term.objective.traits.hears_teacher for term in loss)
     return Lesson(examples, signals if heard else None, loss, preprocess)
 
 
@@ -142,4 +183,7 @@ def _unlabelled(arm: ArmName) -> RecipeError:
 
 
 def _without_doubts(term: Term) -> Term:
-    return replace(term, objective=HardTargets()) if term.objective.traits.needs == "teacher" else term
+    if not term.objective.traits.hears_teacher:
+        return term
+    schedule = replace(term.schedule, temperature=None) if term.schedule else None
+    return replace(term, objective=HardTargets(), schedule=schedule)

@@ -1,6 +1,7 @@
 """Checkpoints: everything a fit needs to go on as if it had never been killed.
 
-That is little, since order and randomness are functions of (seed, step): weights, buffers, optimizer state, step.
+That is little, since order and randomness are functions of (seed, step): the learner's weights and buffers, optimizer
+state, step.
 """
 
 import logging
@@ -27,13 +28,13 @@ class Checkpoints:
         self.directory, self.conditions = directory, conditions
         self._passed_over: set[Path] = set()
 
-    def save(self, step: int, student: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    def save(self, step: int, learner: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         """Commit the state after `step` steps, then let all but the newest valid ones go."""
         place = self.directory / f"step-{step:08d}"
         commit_directory(
             place,
             {
-                "student.safetensors": student_state(student),
+                "learner.safetensors": learner_state(learner),
                 "optimizer.safetensors": optimizer_state(optimizer),
             },
             step=step,
@@ -46,7 +47,7 @@ class Checkpoints:
             shutil.rmtree(old, ignore_errors=True)
         self._passed_over.clear()
 
-    def restore(self, student: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+    def restore(self, learner: nn.Module, optimizer: torch.optim.Optimizer) -> int:
         """Load the newest valid checkpoint into both; returns its step, 0 when there is none.
 
         Raises:
@@ -55,7 +56,7 @@ class Checkpoints:
         for place in self._newest_first():
             try:
                 manifest = verify(place)
-                weights = read_tensors(place / "student.safetensors")
+                weights = read_tensors(place / "learner.safetensors")
                 state = read_tensors(place / "optimizer.safetensors")
             except DataError as error:
                 _log.warning("checkpoint %s is not valid and is passed over: %s", place.name, error)
@@ -68,7 +69,7 @@ class Checkpoints:
                     manifest["conditions"],
                 )
             try:
-                restore_student(student, weights)
+                restore_learner(learner, weights)
             except RuntimeError as error:
                 raise RecipeError(
                     f"the checkpoint {place} is of another student ({str(error).splitlines()[-1].strip()})",
@@ -83,20 +84,20 @@ class Checkpoints:
         return sorted(self.directory.glob("step-*"), reverse=True)
 
 
-def student_state(student: nn.Module) -> dict[str, Tensor]:
+def learner_state(learner: nn.Module) -> dict[str, Tensor]:
     """Parameters and all buffers: one that is not persistent may still be changed by training."""
-    return {**dict(student.named_buffers()), **student.state_dict()}
+    return {**dict(learner.named_buffers()), **learner.state_dict()}
 
 
-def restore_student(student: nn.Module, tensors: dict[str, Tensor]) -> None:
+def restore_learner(learner: nn.Module, tensors: dict[str, Tensor]) -> None:
     """Put named tensors back in place.
 
     Raises:
         RuntimeError: names or shapes of another student.
     """
-    known = student.state_dict()
-    beside = {name: buffer for name, buffer in student.named_buffers() if name not in known}
-    student.load_state_dict({name: tensor for name, tensor in tensors.items() if name not in beside})
+    known = learner.state_dict()
+    beside = {name: buffer for name, buffer in learner.named_buffers() if name not in known}
+    learner.load_state_dict({name: tensor for name, tensor in tensors.items() if name not in beside})
     for name, buffer in beside.items():
         if name not in tensors:
             raise RuntimeError(f"the buffer {name} is missing")

@@ -23,12 +23,14 @@ from limbeck.files import digest_tensors
 from limbeck.models import layout_of
 from limbeck.progress import interruption
 from limbeck.training.checkpoint import Checkpoints
+from limbeck.training.learner import Learner, learner_of
 from limbeck.training.ledger import Ledger
 from limbeck.training.lesson import Lesson, Reader
+from limbeck.training.loss import Term
 from limbeck.training.order import Order
 from limbeck.training.place import Place
 from limbeck.training.settings import Fit
-from limbeck.training.step import Term, add_gradients, train_step
+from limbeck.training.step import add_gradients, train_step
 from limbeck.training.world import World
 
 
@@ -44,34 +46,33 @@ def fit(student: nn.Module, lesson: Lesson, settings: Fit, *, steps: int, seed: 
         DataError: the ranks do not begin alike.
     """
     check_parts(student, lesson.terms, settings, place.world)
-    with _own_randomness(place.device):
-        _walk(student, lesson, settings, steps=steps, seed=seed, place=place)
+    with _own_randomness(place.device), learner_of(student, lesson, seed=seed, device=place.device) as learner:
+        _walk(learner, lesson, settings, steps=steps, seed=seed, place=place)
     return student.eval()
 
 
-def _walk(student: nn.Module, lesson: Lesson, settings: Fit, *, steps: int, seed: int, place: Place) -> None:
+def _walk(learner: Learner, lesson: Lesson, settings: Fit, *, steps: int, seed: int, place: Place) -> None:
     """The loop of `fit`."""
     world = place.world
-    student.to(place.device)
-    optimizer = settings.optimizer.build(student.parameters())
+    optimizer = settings.optimizer.build(learner.parameters())
     checkpoints = Checkpoints(place.directory / "checkpoints", _conditions(place))
-    start = checkpoints.restore(student, optimizer)
+    start = checkpoints.restore(learner, optimizer)
     if world.size > 1:
-        world.check_alike(start, digest_tensors(student.state_dict()))
+        world.check_alike(start, digest_tensors(learner.state_dict()))
     order = Order(len(lesson.examples), settings.batch_size, seed)
     counts = lesson.counts(settings.batch_size)
-    reader = Reader(lesson, settings, seed, place, layout_of(student))
+    reader = Reader(lesson, settings, seed, place, layout_of(learner.student))
     ledger = Ledger(place, [term.name for term in lesson.terms], reader.seconds, start, steps)
     bf16 = settings.precision == "bf16"
     saved = time.monotonic()
-    student.train()
+    learner.train()
     for step in range(start, steps):
         reseed(seed, step, world.rank, place.device)
         rate = settings.optimizer.lr * settings.schedule.factor(step, steps)
         for group in optimizer.param_groups:
             group["lr"] = rate
         values_K = train_step(
-            student, optimizer, reader.batches(*order.at(step)), lesson.terms, counts,
+            learner, optimizer, reader.batches(*order.at(step)), lesson.terms_at(step, steps), counts,
             world=world, bf16=bf16, clip=settings.clip,
         )  # fmt: skip
         ledger.add(step + 1, values_K, rate)
@@ -79,9 +80,9 @@ def _walk(student: nn.Module, lesson: Lesson, settings: Fit, *, steps: int, seed
         stopped_by, saving = world.agree(place.stop.number or 0, due)
         if stopped_by or saving or step + 1 == steps:
             ledger.flush()
-            ledger.check_weights(student)
+            ledger.check_weights(learner)
             if world.leads:
-                checkpoints.save(step + 1, student, optimizer)
+                checkpoints.save(step + 1, learner, optimizer)
             world.wait()
             saved = time.monotonic()
         if stopped_by and step + 1 < steps:
@@ -97,11 +98,17 @@ def gradient_norms(student: nn.Module, lesson: Lesson, settings: Fit, *, seed: i
     counts, bf16 = lesson.counts(settings.batch_size), settings.precision == "bf16"
     norms = {}
     for term in lesson.terms:
-        pupil = copy.deepcopy(student).to(place.device).train()
-        with _own_randomness(place.device):
+        pupil = copy.deepcopy(student)
+        alone_with = replace(lesson, terms=(term,))
+        with (
+            _own_randomness(place.device),
+            learner_of(pupil, alone_with, seed=seed, device=place.device) as learner,
+        ):
+            learner.train()
             reseed(seed, 0, 0, place.device)
             for batch in reader.batches(rows, epochs):
-                add_gradients(pupil, batch, [term], counts, bf16=bf16)
+                add_gradients(learner, batch, [term], counts, bf16=bf16)
+        # Of the student alone: what a term learns beside it is no part of what is delivered.
         gradients = [p.grad.double() for p in pupil.parameters() if p.grad is not None]
         norms[term.name] = float(nn.utils.get_total_norm(gradients))
     return norms

@@ -68,13 +68,13 @@ class Ledger:
         self.flushed = self.step
         self._begin()
 
-    def check_weights(self, student: nn.Module) -> None:
+    def check_weights(self, learner: nn.Module) -> None:
         """Whether the last update left finite weights, which the losses, taken before it, do not tell.
 
         Raises:
             RecipeError: it did not.
         """
-        for name, value in student.state_dict().items():
+        for name, value in learner.state_dict().items():
             if value.is_floating_point() and not torch.isfinite(value).all():
                 raise self._divergence(f"{name} is no longer finite")
 

@@ -9,9 +9,9 @@ from torch import Tensor
 from limbeck.data import Examples, Preprocess, derive_seed
 from limbeck.teachers import Signals
 from limbeck.training.ledger import Stopwatch
+from limbeck.training.loss import Batch, Counts, Term
 from limbeck.training.place import Place
 from limbeck.training.settings import Fit
-from limbeck.training.step import Batch, Counts, Term
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,10 @@ class Lesson:
     signals: Signals | None
     terms: tuple[Term, ...]
     preprocess: Preprocess
+
+    def terms_at(self, step: int, steps: int) -> tuple[Term, ...]:
+        """The terms of the loss at `step` (from 0) of `steps`, schedules resolved."""
+        return tuple(term.at(step, steps) for term in self.terms)
 
     def counts(self, batch_size: int) -> Counts:
         """What the sums of a step over `batch_size` examples are divided by."""

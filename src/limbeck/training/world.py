@@ -31,20 +31,20 @@ class World:
         """This rank's rows of a global batch, in order."""
         return rows.tensor_split(self.size)[self.rank]
 
-    def sum_gradients(self, student: nn.Module, values_K: Tensor) -> Tensor:
+    def sum_gradients(self, learner: nn.Module, values_K: Tensor) -> Tensor:
         """Sum gradients over the ranks, in place, and the terms' values, which are returned [K].
 
         Buffers become those of rank 0, as in DistributedDataParallel.
         """
         if self.size == 1:
             return values_K
-        gradients = [p.grad for p in student.parameters() if p.grad is not None]
+        gradients = [p.grad for p in learner.parameters() if p.grad is not None]
         flat = torch.cat([values_K, *(gradient.reshape(-1) for gradient in gradients)])
         dist.all_reduce(flat)
         values_K, *sums = flat.split([len(values_K), *(gradient.numel() for gradient in gradients)])
         for gradient, total in zip(gradients, sums, strict=True):
             gradient.copy_(total.view(gradient.shape))
-        for buffer in student.buffers():
+        for buffer in learner.buffers():
             dist.broadcast(buffer, src=0)
         return values_K
 

@@ -1,0 +1,77 @@
+"""Channel-wise distillation: each channel's map as a distribution over positions.
+
+Dimension key: N examples, C channels, H height, W width, K = H W positions.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from limbeck.objectives.base import Shape, TapObjective, Traits
+from limbeck.objectives.checks import check_temperature
+from limbeck.objectives.features.common import MAPS, channels, compared, projector_for
+
+
+def channel_wise(
+    student: Tensor, teacher: Tensor, projector: nn.Module | None = None, *, temperature: float = 1.0
+) -> Tensor:
+    """Mean over channels of T^2 KL(p_c||q_c), p_c = softmax(t_c/T) and q_c = softmax(P s_c/T) over positions.
+
+    Shu 2021, arXiv 2011.13256. Maps of unlike sizes are average-pooled to the smaller first.
+
+    Args:
+        student: [N, C, H, W].
+        teacher: likewise, taken as constants.
+        projector: P, from the student's channels to the teacher's; None where they are as many.
+        temperature: T.
+
+    Returns:
+        Values [N] in nats; 0 on maps of one position.
+
+    Raises:
+        ValueError: features that are not maps, or not as many channels.
+    """
+    student_NCHW, teacher_NCHW = compared(student, teacher, projector, "channel-wise", MAPS)
+    log_q_NCK = F.log_softmax(student_NCHW.flatten(2) / temperature, dim=2)
+    log_p_NCK = F.log_softmax(teacher_NCHW.flatten(2) / temperature, dim=2)
+    # Without the masks of `kl`, which cost half as much again: no position is absent.
+    kl_NCK = F.kl_div(log_q_NCK, log_p_NCK, reduction="none", log_target=True)
+    return temperature**2 * kl_NCK.flatten(1).sum(dim=1) / channels(student_NCHW.shape[1:])
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChannelWise(TapObjective):
+    """The mean over channels of the divergence between two distributions over positions, in nats (`channel_wise`).
+
+    A linear map is learnt where the two have unlike numbers of channels.
+
+    Args:
+        temperature: T, divides the features of both before softmax.
+
+    Raises:
+        ValueError: temperature not a positive finite number.
+    """
+
+    name: Literal["channel-wise"] = "channel-wise"
+    temperature: float = 1.0
+
+    traits: ClassVar[Traits] = Traits(
+        needs=("maps",),
+        zero_at_teacher=True,
+        paper="Shu 2021, arXiv 2011.13256",
+        formula="mean_c T^2 KL(p_c || q_c), p_c = softmax(t_c/T) and q_c = softmax(P s_c/T) over positions",
+        cost="N D, and the projector's",
+    )
+
+    def __post_init__(self) -> None:
+        check_temperature(self.temperature)
+
+    def build(self, student: Shape, teacher: Shape) -> nn.Module | None:
+        """P, where the channels differ."""
+        return projector_for(student, teacher, self.name, MAPS)
+
+    def values(self, student: Tensor, teacher: Tensor, learnt: nn.Module | None) -> Tensor:
+        """Values [N] in nats from maps [N, C, H, W]."""
+        return channel_wise(student, teacher, learnt, temperature=self.temperature)

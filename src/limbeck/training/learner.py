@@ -1,0 +1,107 @@
+"""The learner: a student, its taps, and what the terms of its loss learn beside it.
+
+Only the student is delivered. Projectors and variances train with it, are checkpointed with it, and stay behind.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from limbeck.data import derive_seed
+from limbeck.errors import RecipeError
+from limbeck.models import Taps, evaluating, layout_of
+from limbeck.objectives import TapObjective
+from limbeck.signal import Signal
+from limbeck.training.lesson import Lesson
+from limbeck.training.loss import Batch, Term
+
+
+class Learner(nn.Module):
+    """What an optimizer step moves.
+
+    Args:
+        student: any network.
+        taps: open on it, where a term looks at features.
+        learnt: by the name of the term.
+    """
+
+    def __init__(
+        self, student: nn.Module, taps: Taps | None = None, learnt: Mapping[str, nn.Module] | None = None
+    ) -> None:
+        super().__init__()
+        self.student, self._taps, self.learnt = student, taps, nn.ModuleDict(learnt)
+
+    def forward(self, inputs: Tensor) -> Signal:
+        """The student's output, logits [N, C] and features by tap, for inputs [N, ...]."""
+        logits_NC = self.student(inputs)
+        return Signal(logits_NC, self._taps.take() if self._taps is not None else {})
+
+    def values(self, term: Term, output: Signal, batch: Batch) -> Tensor:
+        """The values of a term [N], before its weight."""
+        if term.name not in self.learnt:
+            return term.objective(output, batch.signal, batch.labels)
+        objective = term.objective
+        assert isinstance(objective, TapObjective), "only these learn"
+        return objective(output, batch.signal, batch.labels, self.learnt[term.name])
+
+
+@contextmanager
+def learner_of(student: nn.Module, lesson: Lesson, *, seed: int, device: torch.device) -> Iterator[Learner]:
+    """The learner of a lesson, its taps open while the block runs; what is learnt is f(seed, name of the term).
+
+    Raises:
+        RecipeError: a tap that the student lacks, or a term that cannot compare student and teacher.
+    """
+    student.to(device)
+    names = [term.objective.student for term in lesson.terms if isinstance(term.objective, TapObjective)]
+    with Taps(student, names, "the student") as taps:
+        learner = Learner(student, taps)
+        output, batch = _first_look(learner, lesson, device)
+        for term in lesson.terms:
+            with _named(term):
+                learnt = _built(term, output, batch, seed)
+                if learnt is not None:
+                    learner.learnt[term.name] = learnt.to(device)
+                with torch.no_grad():
+                    learner.values(term, output, batch)
+        yield learner
+
+
+def _first_look(learner: Learner, lesson: Lesson, device: torch.device) -> tuple[Signal, Batch]:
+    """What student and teacher say of two examples; modes and statistics stay what they were."""
+    rows = torch.arange(2) % len(lesson.examples)
+    seen = lesson.examples.inputs[rows]
+    signal = None if lesson.signals is None else lesson.signals.fetch(rows, seen).to(device)
+    inputs = lesson.preprocess(seen.to(device))
+    if inputs.ndim == 4:
+        inputs = inputs.contiguous(memory_format=layout_of(learner.student))
+    with evaluating(learner.student), torch.no_grad():
+        output = learner(inputs)
+    return output, Batch(inputs, lesson.examples.labels[rows].to(device), signal)
+
+
+def _built(term: Term, output: Signal, batch: Batch, seed: int) -> nn.Module | None:
+    objective = term.objective
+    if not isinstance(objective, TapObjective) or batch.signal is None:
+        return None
+    if objective.teacher not in batch.signal.features:
+        return None  # its own values will say so, in words
+    shapes = (output.features[objective.student].shape[1:], batch.signal.features[objective.teacher].shape[1:])
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(derive_seed(seed, term.name, "learnt"))
+        return objective.build(*(tuple(shape) for shape in shapes))
+
+
+@contextmanager
+def _named(term: Term) -> Iterator[None]:
+    """A ValueError of an objective as an error of the recipe, which names the term."""
+    try:
+        yield
+    except ValueError as error:
+        raise RecipeError(
+            f"{term.name} cannot be formed: {error}",
+            expected="a student and a teacher that this objective can compare",
+            do="mend its settings (limbeck list objectives), or take another objective",
+        ) from error
