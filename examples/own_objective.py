@@ -15,27 +15,24 @@ from torch import Tensor
 import limbeck
 from limbeck.data import Digits
 from limbeck.models import Mlp
-from limbeck.objectives import Traits
-from limbeck.signal import Signal, raised
+from limbeck.objectives import LogitObjective, Traits
+from limbeck.objectives.pairing import paired
 from limbeck.testing import check_objective
 from limbeck.training import AdamW, Fit
 
 
 @dataclass(frozen=True, kw_only=True)
-class Brier:
+class Brier(LogitObjective):
     """The squared distance of the student's probabilities from the teacher's."""
 
     name: Literal["brier"] = "brier"
 
-    traits: ClassVar[Traits] = Traits(needs="teacher", zero_at_teacher=True)
+    traits: ClassVar[Traits] = Traits(needs=("logits",), zero_at_teacher=True)
 
-    def __call__(self, output: Signal, signal: Signal | None, labels: Tensor) -> Tensor:
+    def values(self, student_NC: Tensor, teacher_NC: Tensor, labels_N: Tensor) -> Tensor:
         """Values [N] from two logits [N, C]."""
-        if signal is None or signal.logits.shape != output.logits.shape:
-            raise ValueError("brier expected the teacher's logits in the shape of the student's")
-        q_NC = raised(output.logits).softmax(dim=-1)
-        p_NC = raised(signal.logits).detach().softmax(dim=-1)
-        return (q_NC - p_NC).square().sum(dim=-1)
+        student_NC, teacher_NC = paired(student_NC, teacher_NC, self.name)
+        return (student_NC.softmax(dim=-1) - teacher_NC.softmax(dim=-1)).square().sum(dim=-1)
 
 
 def softmax(logits_NC: np.ndarray) -> np.ndarray:

@@ -6,19 +6,21 @@ import sys
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import limbeck
 import limbeck.cli
 from limbeck.distillation import Result
+from limbeck.objectives import Traits
 from limbeck.pipeline import Options, run
 from limbeck.preparation import Materials
 from limbeck.progress import Progress
 from limbeck.recipe import recipe_from_tree
+from limbeck.signal import Signal
 from limbeck.training import AdamW, Fit
 
 CLASSES = 3
@@ -93,7 +95,7 @@ def run_tree(values: dict[str, Any], changes: dict[str, Any] | None = None, **op
     return run(recipe_from_tree(values, changes or {}, where="the test"), Materials(), Options(**options))
 
 
-def true_logits(inputs: torch.Tensor) -> torch.Tensor:
+def true_logits(inputs: Tensor) -> Tensor:
     """A function that teaches `rows` well."""
     return 4 * inputs[:, :3]
 
@@ -103,6 +105,19 @@ def module_teacher() -> nn.Module:
     with torch.no_grad():
         module.weight.copy_(4 * torch.eye(3, 6))
     return module
+
+
+@dataclass(frozen=True, kw_only=True)
+class SquaredLogits:
+    """An objective of somebody who has read CONTRIBUTING.md: half the squared distance of logits."""
+
+    name: str = "squared-logits"
+    scale: float = 1.0
+    traits: ClassVar[Traits] = Traits(needs=("logits",), zero_at_teacher=True, shift_invariant=False)
+
+    def __call__(self, output: Signal, signal: Signal | None, labels: Tensor) -> Tensor:
+        assert signal is not None
+        return self.scale * (output.logits - signal.logits).square().sum(dim=1) / 2
 
 
 def tell(out: Path, **changes: Any) -> Result:

@@ -12,12 +12,27 @@ from limbeck.data import Digits, Npz, Preprocess
 from limbeck.errors import DataError, Interrupted, LimbeckError, RecipeError
 from limbeck.files import digest_tensors
 from limbeck.models import Mlp
-from limbeck.objectives import SoftTargets
+from limbeck.objectives import Hint, SoftTargets
 from limbeck.recipe_text import read_yaml
-from limbeck.training import Fit
-from running import TEST, TRAIN, Heard, Interrupting, images, module_teacher, rows, students, tell
+from limbeck.teachers import Ensemble
+from limbeck.training import Distill, Fit, Linear, Points, WeightedTerm
+from running import (
+    TEST,
+    TRAIN,
+    Heard,
+    Interrupting,
+    SquaredLogits,
+    images,
+    module_teacher,
+    rows,
+    students,
+    tell,
+    true_logits,
+)
 
 pytestmark = pytest.mark.usefixtures("unsynced")
+
+HINTED = Distill(terms=(WeightedTerm(weight=1.0, objective=Hint(student="0", teacher="0")),))
 
 
 def test_the_result(tmp_path: Path):
@@ -153,6 +168,117 @@ def test_an_objective_has_a_temperature_of_its_own(tmp_path: Path):
     }
 
 
+# --- ensembles, the whole loss, chains ------------------------------------------------------------------------------
+
+
+def softer(inputs: torch.Tensor) -> torch.Tensor:
+    return inputs[:, :3]
+
+
+@pytest.mark.parametrize(
+    "teacher",
+    [
+        [true_logits, module_teacher()],
+        (true_logits, module_teacher()),
+        Ensemble([true_logits, module_teacher()]),
+    ],
+    ids=["list", "tuple", "ensemble"],
+)
+def test_several_teachers(tmp_path: Path, teacher: Any):
+    record = tell(tmp_path, teacher=teacher).record
+    assert record["teacher"]["identity"]["weights"] == [0.5, 0.5]
+    assert [found["asked"] for found in record["teacher"]["members"]] == [TRAIN, TRAIN]
+    assert record["teacher"]["parameters"] is None  # a function shows no weights
+    assert record["recipe"]["teacher"] == {"kind": "python", "what": type(teacher).__name__}
+    plain = tell(tmp_path / "plain", teacher=module_teacher()).record  # which both members are
+    accuracies = [[fit["accuracy"] for fit in one["arms"]["distilled"]] for one in (record, plain)]
+    assert accuracies[0] == pytest.approx(accuracies[1], abs=1e-6)
+
+
+def test_an_ensemble_with_weights(tmp_path: Path):
+    members = [module_teacher(), rows(0, TRAIN)[0][:, :3]]
+    weighed = tell(tmp_path, teacher=Ensemble(members, weights=[3, 1], mean="logits")).record
+    assert weighed["teacher"]["identity"]["weights"] == [0.75, 0.25]
+    assert weighed["teacher"]["identity"]["mean"] == "logits"
+    assert weighed["teacher"]["accuracy"] is None  # the array does not know the test set
+    assert "The mean of the logits of 2 members" in (tmp_path / "report.md").read_text()
+    with pytest.raises(RecipeError, match="the teacher is an array, and no test was given"):
+        tell(tmp_path / "x", test=None, teacher=Ensemble(members))
+
+
+def hidden(width: int = 5) -> nn.Module:
+    return nn.Sequential(nn.Linear(6, width), nn.ReLU(), nn.Linear(width, 3))
+
+
+def test_the_whole_loss(tmp_path: Path):
+    hint = WeightedTerm(weight=Linear(start=1.0, end=0.0), objective=Hint(student="0", teacher="0"))
+    own = WeightedTerm(weight=0.1, objective=SquaredLogits(scale=0.5))
+    loss = Distill(alpha=Linear(start=0.9, end=0.1), objective=SoftTargets(temperature=2.0), terms=(hint, own))
+    result = tell(tmp_path, teacher=trained(hidden(9)), student=hidden, distillation=loss)
+    fit = result.record["arms"]["distilled"][0]
+    names = ["student_loss", "distillation_loss", "term0_hint", "term1_squared-logits"]
+    assert [term["name"] for term in fit["loss"]] == list(fit["gradient_norms"]) == names
+    assert result.record["recipe"]["distill"]["alpha"] == {"name": "linear", "start": 0.9, "end": 0.1}
+    assert result.record["recipe"]["distill"]["terms"][1]["objective"] == {"name": "squared-logits", "scale": 0.5}
+    assert set(result.student.state_dict()) == set(hidden().state_dict())
+
+
+def trained(module: nn.Module) -> nn.Module:
+    """A network that says what `true_logits` says, nearly."""
+    x = torch.from_numpy(rows(0, TRAIN)[0])
+    with torch.random.fork_rng(devices=[]):
+        optimizer = torch.optim.AdamW(module.parameters(), lr=0.03)
+        for _ in range(60):
+            optimizer.zero_grad()
+            nn.functional.mse_loss(module(x), true_logits(x)).backward()
+            optimizer.step()
+    return module
+
+
+def test_schedules_of_alpha_and_temperature(tmp_path: Path):
+    steps = Points(points=((0.0, 8.0), (1.0, 1.0)))
+    plain, moving = (tell(tmp_path / str(i), **s).record for i, s in enumerate(({}, {"temperature": steps})))
+    assert moving["recipe"]["distill"]["temperature"] == {"name": "points", "points": [[0.0, 8.0], [1.0, 1.0]]}
+    assert moving["recipe"]["distill"]["objective"]["temperature"] == 8.0
+    assert students(moving) != students(plain)
+    falling = tell(tmp_path / "alpha", alpha=Linear(start=1.0, end=0.0)).record
+    loss = falling["arms"]["distilled"][0]["loss"]
+    assert [term["weight"] for term in loss] == [1.0, 0.0]
+    assert "nan" not in (tmp_path / "alpha" / "metrics.jsonl").read_text().lower()
+
+
+@pytest.mark.parametrize("student", [lambda: nn.Linear(6, 3), nn.Linear(6, 3)], ids=["factory", "instance"])
+def test_generations(tmp_path: Path, student: Any):
+    result = tell(tmp_path, student=student, generations=3, arms=["distilled", "scratch", "direct"])
+    assert sorted(path.name for path in (tmp_path / "assistants").iterdir()) == ["1", "2"]
+    assert len(result.record["assistants"]) == 2
+    assert result.verdict.against == "scratch"
+    without = tell(tmp_path / "without", student=student).record
+    direct, distilled = result.record["arms"]["direct"], without["arms"]["distilled"]
+    assert [fit["nll"] for fit in direct] == [fit["nll"] for fit in distilled]
+    (tmp_path / "record.json").unlink()
+    again = tell(tmp_path, student=student, generations=3, arms=["distilled", "scratch", "direct"], resume=True)
+    assert again.record == result.record
+
+
+def test_assistants(tmp_path: Path):
+    record = tell(tmp_path, student="mlp", assistants=["mlp", Mlp(hidden=(4,))]).record
+    assert record["recipe"]["student"]["assistants"] == [
+        {"name": "mlp", "hidden": [800, 800], "dropout": 0.0},
+        {"name": "mlp", "hidden": [4], "dropout": 0.0},
+    ]
+    assert limbeck.load_model(tmp_path / "assistants" / "2").spec == Mlp(hidden=(4,))
+    before_own = tell(tmp_path / "own", assistants=[Mlp(hidden=(4,))], generations=2).record
+    sizes = [assistant["parameters"] for assistant in before_own["assistants"]]
+    assert sizes == [43, 21]
+
+
+def test_students_that_do_not_hear_the_unlabelled(tmp_path: Path):
+    alone, heard = (tell(tmp_path / str(u), labelled=30, unlabelled=u).record for u in (False, True))
+    assert alone["arms"]["distilled"][0]["distinct_examples"] == 30
+    assert heard["arms"]["distilled"][0]["distinct_examples"] == TRAIN
+
+
 def test_overwrite_and_resume(tmp_path: Path):
     first = tell(tmp_path).record
     with pytest.raises(RecipeError, match="is not empty"):
@@ -215,6 +341,25 @@ def test_a_watcher_hears_of_every_stage(tmp_path: Path):
         ({"test": images(1, 9)}, "a training example"),
         ({"test": (rows(1, 9)[0][:, :5], rows(1, 9)[1])}, "the shape of a training example"),
         ({"classes": ["a", "b"]}, "labels have no class"),
+        ({"teacher": [lambda x: 4 * x[:, :3], 3]}, "the teacher is a list"),
+        ({"teacher": []}, "the teacher is a list"),
+        ({"teacher": [module_teacher(), nn.Linear(6, 4)]}, "the teacher gives 4 classes"),
+        ({"distillation": {"alpha": 0.3}}, "distillation is a dict"),
+        ({"distillation": Distill}, "distillation is Distill"),
+        ({"distillation": Distill(views="live"), "arms": ["shuffled-teacher"]}, "shuffled-teacher permutes"),
+        ({"distillation": HINTED}, "the taps 0 came with a teacher that is a function"),
+        ({"distillation": HINTED, "teacher": [module_teacher()]}, "the taps 0 came with a teacher that is a list"),
+        ({"distillation": HINTED, "teacher": module_teacher()}, "the tap '0' is no part of the teacher"),
+        ({"assistants": ["mpl"]}, "student.assistants.0.name is 'mpl' (did you mean mlp?)"),
+        ({"assistants": ["convnet"]}, "convnet got examples of shape (6,)"),
+        ({"assistants": "mlp"}, "assistants is 'mlp'"),
+        ({"assistants": Mlp()}, "assistants is Mlp("),
+        ({"assistants": [lambda: nn.Linear(6, 3)]}, "student.assistants.0 is '<function"),
+        ({"generations": 0}, "generations must be 1 or more"),
+        ({"generations": "2"}, "student.generations is '2'"),
+        ({"arms": ["distilled", "direct"]}, "the arm direct leaves out assistants and generations"),
+        ({"alpha": Linear(start=0.5, end=1.5)}, "alpha is a share"),
+        ({"temperature": Linear(start=4.0, end=0.0)}, "temperature must stay above 0"),
         ({"alpha": 1.1}, "alpha is a share"),
         ({"alpha": "0.1"}, "alpha is '0.1'"),
         ({"alpha": None, "temperature": "4"}, "objective.temperature is '4'"),
@@ -260,7 +405,14 @@ def test_misuse_is_refused_in_words(tmp_path: Path, changes: dict[str, Any], wor
 
 @pytest.mark.parametrize(
     "both",
-    [{"fit": Fit(epochs=2), "epochs": 3}, {"fit": Fit(), "lr": 0.1}, {"objective": SoftTargets(), "temperature": 2.0}],
+    [
+        {"fit": Fit(epochs=2), "epochs": 3},
+        {"fit": Fit(), "lr": 0.1},
+        {"objective": SoftTargets(), "temperature": 2.0},
+        {"distillation": Distill(), "alpha": 0.5},
+        {"distillation": Distill(), "temperature": 2.0},
+        {"distillation": Distill(), "objective": SoftTargets()},
+    ],
 )
 def test_a_setting_beside_the_object_that_has_it_is_refused(tmp_path: Path, both):
     with pytest.raises(RecipeError, match="came with"):

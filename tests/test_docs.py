@@ -245,13 +245,24 @@ def test_files_that_are_named_exist(document):
 # -------------------------------------------------------------------------------------------------- recipe
 
 
-TAGS = ("data.source", "teacher.kind", "student.model.name", "distill.objective.name")
+TAGS = ("data.source", "teacher.kind", "student.model.name", "distill.alpha.name", "distill.objective.name")
 """Keys that choose an entry of a catalogue; the page gives the choice, not each entry's own name."""
 
-ELSEWHERE = ("teacher.model", "teacher.preprocess", "teacher.fit", "distill.terms.objective")
+ELSEWHERE = (
+    "teacher.model",
+    "teacher.preprocess",
+    "teacher.fit",
+    "teacher.members",
+    "student.assistants",
+    "distill.student_weight",
+    "distill.distillation_weight",
+    "distill.temperature",
+    "distill.terms.weight",
+    "distill.terms.objective",
+)
 """Keys whose own keys the page describes once, in another place."""
 
-ALIASES = ("distill.temperature", "distill.distillation_temp")
+ALIASES = ("distill.distillation_temp",)
 
 
 def table(path):

@@ -52,6 +52,24 @@ def test_digits(capsys):
             assert path.name in text or path.name.startswith("."), f"{readme} does not name {path}"
 
 
+def test_features():
+    record = distill("features.yaml", *ALIKE, "fit.epochs=10", "teacher.fit.epochs=4")
+    loss = [term["name"] for term in record["arms"]["distilled"][0]["loss"]]
+    assert loss == ["student_loss", "distillation_loss", "term0_hint", "term1_rkd-distance"]
+    assert "[1 -> 0 (linear)] · hint(student conv1, teacher conv1)" in Path("runs/features/report.md").read_text()
+
+
+def test_chain():
+    record = distill("chain.yaml", "fit.threads=1", "proof.seeds=[0, 1]", "fit.epochs=2")
+    assert len(record["teacher"]["members"]) == 2
+    assert len(record["assistants"]) == 1
+    assert list(record["arms"]) == ["distilled", "scratch", "direct"]
+    for readme in ("README.md", "README.ru.md"):
+        text = (EXAMPLES.parent / readme).read_text()
+        for path in Path("runs/chain").iterdir():
+            assert path.name in text or path.name.startswith("."), f"{readme} does not name {path}"
+
+
 @pytest.mark.parametrize("official", [True, False])
 def test_npz(official):
     x, y = digits(500)

@@ -1,9 +1,8 @@
 import signal
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,20 +14,19 @@ from limbeck.data import UNLABELLED, from_arrays
 from limbeck.errors import DataError, Interrupted, RecipeError
 from limbeck.files import describe
 from limbeck.measurement import Verdict
-from limbeck.objectives import Traits
 from limbeck.pipeline import Options, run
 from limbeck.preparation import Materials, prepare
 from limbeck.progress import Progress
 from limbeck.recipe import recipe_from_tree
 from limbeck.record import read_record
 from limbeck.rundir import check_apart
-from limbeck.signal import Signal
 from limbeck.training import Fit
 from running import (
     TEST,
     TRAIN,
     Heard,
     Interrupting,
+    SquaredLogits,
     images,
     measured,
     module_teacher,
@@ -470,19 +468,6 @@ def test_live_views(npz: Path, tmp_path: Path):
     assert students(live) != students(plain)
     still = {**changes, "fit.augment": {}}
     assert measured(run_tree(tree(npz, tmp_path / "a"), still))["files"].keys() == live["files"].keys()
-
-
-@dataclass(frozen=True, kw_only=True)
-class SquaredLogits:
-    """An objective of somebody who has read CONTRIBUTING.md: half the squared distance of logits."""
-
-    name: str = "squared-logits"
-    scale: float = 1.0
-    traits: ClassVar[Traits] = Traits(needs=("logits",), zero_at_teacher=True, shift_invariant=False)
-
-    def __call__(self, output: Signal, signal: Signal | None, labels: Tensor) -> Tensor:
-        assert signal is not None
-        return self.scale * (output.logits - signal.logits).square().sum(dim=1) / 2
 
 
 def test_an_objective_of_ones_own(tmp_path: Path):

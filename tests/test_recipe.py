@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from limbeck.data import Digits, Idx
 from limbeck.errors import RecipeError
-from limbeck.models import Mlp
+from limbeck.models import ConvNet, Mlp
 from limbeck.objectives import CrossEntropy, HardTargets, SoftTargets
 from limbeck.recipe import Recipe, SavedTeacher, TrainedTeacher, path_of, read_recipe, recipe_from_tree, tree_of
 from limbeck.recipe_text import parse_yaml, write_yaml
@@ -329,6 +329,110 @@ def test_a_value_that_does_not_fit_is_named(key: str, value: Any):
     assert key.split(".")[-1] in str(refused)
     assert refused.expected
     assert refused.do
+
+
+TRAINED = {"kind": "train", "model": {"name": "mlp"}}
+
+
+@pytest.mark.parametrize(
+    ("members", "words"),
+    [
+        ([{**TRAINED, "fit": {"epoch": 3}}], "unknown key teacher.members.0.fit.epoch (did you mean epochs?)"),
+        ([TRAINED, {**TRAINED, "model": {"name": "mpl"}}], "teacher.members.1.model.name is 'mpl' (did you mean mlp?)"),
+        ([{**TRAINED, "kind": "trian"}], "teacher.members.0.kind is 'trian' (did you mean train?)"),
+        ([{"kind": "ensemble", "members": [TRAINED]}], "teacher.members.0.kind is 'ensemble'"),
+        ([{"kind": "python", "what": "x"}], "teacher.members.0.kind is 'python'"),
+        (["runs/x/teacher"], "teacher.members.0 is 'runs/x/teacher'"),
+        (TRAINED, "teacher.members is {'kind': 'train'"),
+    ],
+)
+def test_a_mistake_in_a_member_is_named(members: Any, words: str):
+    refused = refusal(least(teacher={"kind": "ensemble", "members": members}))
+    assert words in refused.came
+    assert "python" not in refused.expected
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("student.assistants", [{"name": "mlp", "hiden": [3]}], "student.assistants.0.hiden (did you mean hidden?)"),
+        ("student.assistants", [{"name": "mlp"}, {"name": "resnet8"}], "student.assistants.1.name is 'resnet8' (did"),
+        ("student.assistants", ["mlp"], "student.assistants.0 is 'mlp'"),
+        ("student.assistants", {"name": "mlp"}, "student.assistants is {'name': 'mlp'}"),
+        ("student.assistants", [{"name": "python", "what": "x"}], "student.assistants.0.name is 'python'"),
+        ("student.generation", 2, "unknown key student.generation (did you mean generations?)"),
+        ("student.generations", 2.5, "student.generations is 2.5"),
+        ("student.generations", 0, "generations must be 1 or more, not 0"),
+    ],
+)
+def test_a_mistake_in_a_chain_is_named(key: str, value: Any, words: str):
+    assert words in refusal(least(), {key: value}).came
+
+
+@pytest.mark.parametrize("key", ["distill.alpha", "distill.terms.0.weight"])
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ({"name": "linaer", "start": 1, "end": 0}, "KEY.name is 'linaer' (did you mean linear?)"),
+        ({"start": 1, "end": 0}, "KEY.name is None"),
+        ({"name": "linear", "start": 1}, "KEY.end is missing"),
+        ({"name": "linear", "start": 1, "end": 0, "stop": 0}, "unknown key KEY.stop"),
+        ({"name": "cosine", "start": "1", "end": 0}, "KEY.start is '1'"),
+        ({"name": "points"}, "KEY.points is missing"),
+        ({"name": "points", "points": [[0, 1], [0.5]]}, "KEY.points.1.1 is missing"),
+        ({"name": "points", "points": [[1, 1], [0.5, 0]]}, "points are [share, value] with shares that rise"),
+        ([1, 0], "KEY is [1, 0]"),
+        ("high", "KEY is 'high'"),
+        (True, "KEY is True"),
+    ],
+)
+def test_a_mistake_in_a_schedule_is_named(key: str, value: Any, words: str):
+    terms = [{"weight": value, "objective": {"name": "ttm"}}]
+    distill = {"alpha": value} if key == "distill.alpha" else {"terms": terms}
+    refused = refusal(least(distill=distill))
+    assert words.replace("KEY", key) in refused.came
+    assert "an error: " in refused.came
+    assert refused.came.count("did you mean") == words.count("did you mean")
+
+
+@pytest.mark.parametrize(
+    ("distill", "words"),
+    [
+        ({"temperature": {"name": "linear", "start": 8, "end": 0}}, "temperature must stay above 0"),
+        ({"temperature": {"name": "linear", "start": 8, "end": 1}, "distillation_temp": 4}, "temperature and dist"),
+        ({"temperature": [8, 1]}, "distill.objective.temperature is [8, 1]"),
+        ({"objective": {"name": "hint", "student": "a", "teacher": "b"}}, "hint hears no logits"),
+        (
+            {"terms": [{"weight": 1, "objective": {"name": "hint", "student": "a"}}]},
+            "terms.0.objective.teacher is miss",
+        ),
+    ],
+)
+def test_a_loss_that_makes_no_sense_is_refused(distill: dict[str, Any], words: str):
+    assert words in refusal(least(distill=distill)).came
+
+
+def test_what_is_new_in_a_recipe_is_written_as_it_is_read():
+    linear = {"name": "linear", "start": 0.9, "end": 0.1}
+    hint = {"name": "hint", "student": "conv1", "teacher": "conv1"}
+    values = least(
+        teacher={"kind": "ensemble", "members": [TRAINED, {"kind": "saved", "path": "T"}], "weights": [2, 1]},
+        student={"model": {"name": "mlp"}, "assistants": [{"name": "convnet"}], "generations": 2},
+        distill={
+            "alpha": linear,
+            "temperature": {"name": "cosine", "start": 8, "end": 1},
+            "terms": [
+                {"weight": {"name": "points", "points": [[0, 1], [1, 0]]}, "objective": {"name": "ttm"}},
+            ],
+        },
+    )
+    recipe = recipe_from_tree(values, {}, where="r")
+    assert recipe.student.chain == (ConvNet(), Mlp())
+    assert recipe_from_tree(tree_of(recipe), {}, where="r") == recipe
+    assert read(write_yaml(tree_of(recipe))) == recipe
+    alone = recipe_from_tree(least(distill={"terms": [{"weight": 1, "objective": hint}]}), {}, where="r")
+    assert alone.distill.teacher_taps == ("conv1",)
+    assert read(write_yaml(tree_of(alone))) == alone
 
 
 def test_a_key_that_lacks_is_named():

@@ -151,7 +151,7 @@ def distill(
     saved = isinstance(teacher, str | Path)
     _check_one("objective", objective, {"temperature": temperature})
     _check_one("distillation", distillation, {"alpha": alpha, "temperature": temperature, "objective": objective})
-    loss = distillation or _loss_of(alpha, temperature, objective)
+    loss = _loss_of(alpha, temperature, objective) if distillation is None else _checked(distillation)
     _check_one("fit", fit, {"epochs": epochs, "batch_size": batch_size, "lr": lr})
     optimizer = _given({"name": "adamw", "lr": lr})
     # The same classes are built from the same plain values as by a file, so that one check serves both.
@@ -161,7 +161,7 @@ def distill(
         "student": {
             "model": student_model,
             "preprocess": preprocess,
-            "assistants": [{"name": model} if isinstance(model, str) else model for model in assistants],
+            "assistants": _named(assistants),
             "generations": generations,
         },
         "fit": fit or _given({"epochs": epochs, "batch_size": batch_size, "optimizer": optimizer}),
@@ -169,8 +169,7 @@ def distill(
         "device": device,
         "out": str(out) if isinstance(out, Path) else out,
     }
-    # The loss is taken as it is: a user's own objective has no name in the catalogue.
-    recipe = replace(build(Recipe, tree, where="limbeck.distill", do="mend the argument"), distill=loss)
+    recipe = _with_loss(build(Recipe, tree, where="limbeck.distill", do="mend the argument"), loss)
     materials = Materials(splits, None if saved else teacher, make, preprocess)
     return _told(recipe, materials, Options(resume, overwrite, allow_weak_teacher, watch))
 
@@ -227,12 +226,31 @@ def _loss_of(alpha: Any, temperature: Any, objective: Any) -> Distill:
     return loss if objective is None else replace(loss, objective=objective)
 
 
+def _checked(distillation: Any) -> Distill:
+    if isinstance(distillation, Distill):
+        return distillation
+    raise RecipeError(
+        f"distillation is {_kind(distillation)}",
+        expected="limbeck.training.Distill(...), which has all settings of the loss",
+        do="make one, or give alpha, temperature and objective",
+    )
+
+
+def _with_loss(recipe: Recipe, loss: Distill) -> Recipe:
+    """The recipe with a loss taken as it is: a user's own objective has no name in the catalogue."""
+    try:
+        return replace(recipe, distill=loss)
+    except ValueError as error:
+        expected = "settings of a run and of a loss that go together"
+        raise RecipeError(f"limbeck.distill has an error: {error}", expected=expected, do="mend the argument") from None
+
+
 def _check_objective(objective: Any) -> None:
     made = is_dataclass(objective) and not isinstance(objective, type)
     if made and callable(objective) and hasattr(objective, "traits") and hasattr(objective, "name"):
         return
     raise RecipeError(
-        f"objective is {objective.__name__ if isinstance(objective, type) else 'a ' + type(objective).__name__}",
+        f"objective is {_kind(objective)}",
         expected="an objective: a frozen dataclass with a name and traits that can be called",
         do="make one like limbeck.SoftTargets (CONTRIBUTING.md), or leave it out",
     )
@@ -274,6 +292,19 @@ def _student_of(student: Any) -> Any:
         expected="a name of the catalogue, a spec, an nn.Module or a function that makes one",
         do="see limbeck list models",
     )
+
+
+def _named(assistants: Any) -> list[Any]:
+    """The assistants' entries in the recipe."""
+    if isinstance(assistants, str) or not isinstance(assistants, Sequence):
+        raise RecipeError(
+            f"assistants is {assistants!r}", expected="a list of names and specs of the catalogue", do="make it a list"
+        )
+    return [{"name": model} if isinstance(model, str) else model for model in assistants]
+
+
+def _kind(thing: Any) -> str:
+    return thing.__name__ if isinstance(thing, type) else f"a {type(thing).__name__}"
 
 
 def _name(thing: Any) -> str:

@@ -6,6 +6,12 @@ Each gives one value per example, in float32 at least, with every factor of its 
 by the batch. The teacher's values are constants: no gradient reaches them.
 """
 
+from limbeck.objectives.features.attention_transfer import attention_transfer
+from limbeck.objectives.features.channel_wise import channel_wise
+from limbeck.objectives.features.feature import feature
+from limbeck.objectives.features.hcl import hcl
+from limbeck.objectives.features.hint import hint
+from limbeck.objectives.features.vid import vid
 from limbeck.objectives.logits.bernoulli_targets import bernoulli_kd
 from limbeck.objectives.logits.binary_cross_entropy import binary_cross_entropy
 from limbeck.objectives.logits.dist import dist
@@ -22,10 +28,15 @@ from limbeck.objectives.relations.similarity_preserving import similarity_preser
 from limbeck.objectives.standardised import standardised
 
 __all__ = [
+    "attention_transfer",
     "bernoulli_kd",
     "binary_cross_entropy",
+    "channel_wise",
     "dist",
     "dkd",
+    "feature",
+    "hcl",
+    "hint",
     "in_batch_contrastive",
     "jsd",
     "kd",
@@ -39,4 +50,5 @@ __all__ = [
     "standardised",
     "total_variation",
     "ttm",
+    "vid",
 ]

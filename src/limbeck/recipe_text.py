@@ -211,7 +211,7 @@ def _shown(value: Any) -> str:
 
 
 def _hint(came: Any, known: list[str]) -> str:
-    near = get_close_matches(str(came), known, n=1)
+    near = get_close_matches(came, known, n=1) if isinstance(came, str) else []
     return f" (did you mean {near[0]}?)" if near else ""
 
 

@@ -14,7 +14,7 @@ import torch
 from limbeck.errors import DataError, MissingError, RecipeError
 from limbeck.files import disk_errors, locked, read_json, sweep, write_json, write_text
 from limbeck.progress import Stop, Watch, stoppable
-from limbeck.recipe import Recipe, TrainedTeacher, path_of, tree_of
+from limbeck.recipe import Recipe, SavedTeacher, TeacherEnsemble, TrainedTeacher, path_of, tree_of
 from limbeck.recipe_text import read_yaml, write_yaml
 from limbeck.record import RECORD, cores, environment
 from limbeck.training import Fit, Place, World
@@ -90,8 +90,8 @@ def check_out(out: Path, *, resume: bool, overwrite: bool) -> None:
 def _check_spared(recipe: Recipe, out: Path) -> None:
     """Refuse to overwrite what the recipe is going to read."""
     leaves = _leaves(tree_of(recipe))
-    for key in ("data.path", "teacher.path"):
-        read = path_of(leaves.get(key, ""), key).resolve()
+    for key in (key for key in leaves if re.fullmatch(r"(data|teacher(\.members\.\d+)?)\.path", key)):
+        read = path_of(leaves[key], key).resolve()
         if any(read.is_relative_to((out / name).resolve()) for name in _MADE):
             raise RecipeError(
                 f"--overwrite would delete {key}, {leaves[key]}",
@@ -205,6 +205,9 @@ def _check_same(before: Any, now: Recipe, out: Path) -> None:
 
 
 def _leaves(tree: Any, prefix: str = "") -> dict[str, Any]:
+    """The values of a tree by their dotted keys; a list is a value, unless it is one of mappings."""
+    if isinstance(tree, list) and any(isinstance(item, dict) for item in tree):
+        tree = dict(enumerate(tree))
     if not isinstance(tree, dict):
         return {prefix: tree}
     parts = [_leaves(value, f"{prefix}.{key}" if prefix else key) for key, value in tree.items()]
@@ -215,10 +218,22 @@ def _with_threads(recipe: Recipe, before: Any) -> Recipe:
     """`threads: auto` as a number: that of the run's beginning, since the bits of its result depend on it."""
     known = _leaves(before)
     recipe = replace(recipe, fit=_counted(recipe.fit, known.get("fit.threads")))
-    if isinstance(recipe.teacher, TrainedTeacher):
-        fit = _counted(recipe.teacher.fit, known.get("teacher.fit.threads"))
-        recipe = replace(recipe, teacher=replace(recipe.teacher, fit=fit))
+    teacher = recipe.teacher
+    if isinstance(teacher, TeacherEnsemble):
+        numbered = enumerate(teacher.members)
+        members = tuple(_one_with_threads(member, known, f"teacher.members.{number}") for number, member in numbered)
+        return replace(recipe, teacher=replace(teacher, members=members))
+    if isinstance(teacher, TrainedTeacher):
+        return replace(recipe, teacher=_one_with_threads(teacher, known, "teacher"))
     return recipe
+
+
+def _one_with_threads(
+    teacher: TrainedTeacher | SavedTeacher, known: dict[str, Any], key: str
+) -> TrainedTeacher | SavedTeacher:
+    if isinstance(teacher, SavedTeacher):
+        return teacher
+    return replace(teacher, fit=_counted(teacher.fit, known.get(f"{key}.fit.threads")))
 
 
 def _counted(fit: Fit, known: Any) -> Fit:

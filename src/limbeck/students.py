@@ -72,14 +72,15 @@ def check_pairing(module: nn.Module, examples: Examples, preprocess: Preprocess)
 
 
 def check_terms(opened: Run, student: nn.Module, teacher: Teacher, data: Prepared) -> None:
-    """Whether the terms of the loss can be formed between a student and a teacher.
+    """Whether the terms of the loss can be formed between a student and a teacher, on the batches of the recipe.
 
     Raises:
-        RecipeError: a tap that either lacks, or a term that cannot compare the two.
+        RecipeError: a tap that either lacks, a term that cannot compare the two, or a batch that cannot be parted.
     """
     preprocess = opened.recipe.student.preprocess or data.preprocess
     signals = Live(teacher, data.train, torch.float32)
     lesson = lesson_of("distilled", opened.recipe.distill, data.train, signals, preprocess, seed=0)
+    check_parts(student, lesson.terms, opened.recipe.fit, opened.world)
     with learner_of(student, lesson, seed=0, device=opened.device):
         pass
 

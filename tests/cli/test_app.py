@@ -11,6 +11,7 @@ import typer
 
 from limbeck.cli import app
 from limbeck.cli.progress import _Lines, facts_text, progress_on_stderr
+from limbeck.objectives import CATALOGUE
 from limbeck.progress import Progress
 from running import limbeck_says
 
@@ -117,8 +118,31 @@ def test_list_everything():
     assert list(listed) == ["sources", "teachers", "models", "objectives", "arms"]
     assert listed["models"]["mlp"]["settings"] == {"hidden": [800, 800], "dropout": 0.0}
     assert listed["sources"]["idx"]["settings"]["path"] == "required"
-    assert set(listed["arms"]) == {"distilled", "scratch", "label-smoothing", "hard-teacher", "shuffled-teacher"}
-    assert len({entry["is"] for entry in listed["arms"].values()}) == 5
+    arms = ["distilled", "scratch", "label-smoothing", "hard-teacher", "shuffled-teacher", "direct"]
+    assert list(listed["arms"]) == arms
+    assert len({entry["is"] for entry in listed["arms"].values()}) == len(arms)
+    assert list(listed["teachers"]) == ["train", "saved", "ensemble"]
+    assert listed["teachers"]["ensemble"]["settings"] == {
+        "members": "required",
+        "weights": None,
+        "mean": "probabilities",
+    }
+
+
+def test_an_objective_is_listed_with_its_paper_and_what_it_needs():
+    listed = json.loads(limbeck_says("list", "objectives", "--json").out)["objectives"]
+    said = limbeck_says("list", "objectives").out
+    assert list(listed) == list(CATALOGUE)
+    for entry in listed.values():
+        traits = entry["traits"]
+        assert traits["paper"]
+        assert traits["paper"] in said
+        assert traits["formula"]
+        assert traits["formula"] in said
+        assert f"cost {traits['cost']}\n" in said
+        assert set(traits["needs"]) <= {"labels", "logits", "features", "maps"}
+    assert "needs logits and labels; coupled to the example; 0 at the teacher" in said
+    assert listed["hint"]["settings"] == {"student": "required", "teacher": "required"}
 
 
 def test_doctor():

@@ -1,71 +1,83 @@
 """Values and gradients of published implementations; tests/oracles/index.json says of which and how near."""
 
-import json
-from pathlib import Path
-
 import pytest
 import torch
-from safetensors.torch import load_file
+from oracle import DTYPES, INDEX, assert_near, assert_same_values, cases, leaf, read
 from torch import nn
 
-from limbeck.objectives import CrossEntropy, SoftTargets
+from limbeck.functional import dkd, nkd
+from limbeck.objectives import DIST, DKD, NKD, TTM, UNLABELLED, CrossEntropy, LogitMSE, SoftTargets
 from limbeck.signal import Signal
-from limbeck.training.step import Batch, Counts, Term, add_gradients
+from limbeck.training.learner import Learner
+from limbeck.training.loss import Batch, Counts, Term
+from limbeck.training.step import add_gradients
 
-ORACLES = Path(__file__).parents[1] / "oracles"
-INDEX = json.loads((ORACLES / "index.json").read_text())["objectives"]
-TENSORS = {name: load_file(ORACLES / f"{name}.safetensors") for name in INDEX}
-DTYPES = {"float64": torch.float64, "float32": torch.float32}
-
-
-def cases(*names):
-    return [
-        pytest.param(name, case, dtype, id=f"{name}-{case}-{facts['tag']}-{dtype}")
-        for name in names
-        for case, facts in INDEX[name]["cases"].items()
-        for dtype in DTYPES
-    ]
-
-
-def read(name, case):
-    prefix = f"{case}."
-    found = {key[len(prefix) :]: t for key, t in TENSORS[name].items() if key.startswith(prefix)}
-    return found, INDEX[name]["cases"][case]
-
-
-def assert_near(loss, gradient, tensors, facts, dtype):
-    """`about.tolerances` of the index. Where the published code is not finite, its error counts as 0."""
-    wanted_loss, wanted_gradient = tensors["loss"], tensors["grad_student"]
-    largest = wanted_gradient.abs().max()
-    if dtype == "float64":
-        loss_allowed, gradient_allowed = 1e-9 * wanted_loss.abs() + 1e-12, 1e-9 * largest + 1e-12
-    else:
-        error = {key: value or 0.0 for key, value in facts["float32_error_of_reference"].items()}
-        scale = max(1.0, facts["params"]["temperature"]) ** 2
-        loss_allowed = 2 * error["loss_abs"] + 1e-6 * scale * (1 + wanted_loss.abs())
-        gradient_allowed = 2 * error["grad_abs"] + 1e-5 * largest + 1e-7
-    assert loss.dtype == gradient.dtype == DTYPES[dtype]
-    assert (loss.double() - wanted_loss).abs() <= loss_allowed
-    assert (gradient.double() - wanted_gradient).abs().max() <= gradient_allowed
+OBJECTIVES = {
+    "kd": lambda params: SoftTargets(temperature=params["temperature"]),
+    "reverse_kl": lambda params: SoftTargets(temperature=params["temperature"], divergence="reverse-kl"),
+    "jsd": lambda params: SoftTargets(divergence="jsd", **params),
+    "total_variation": lambda params: SoftTargets(temperature=params["temperature"], divergence="total-variation"),
+    "logit_standardisation": lambda params: SoftTargets(temperature=params["temperature"], standardise=True),
+    "dkd": lambda params: DKD(
+        temperature=params["temperature"], target_weight=params["alpha"], non_target_weight=params["beta"]
+    ),
+    "dist": lambda params: DIST(
+        temperature=params["temperature"], inter_weight=params["beta"], intra_weight=params["gamma"]
+    ),
+    "nkd": lambda params: NKD(temperature=params["temperature"], non_target_weight=params["gamma"]),
+    "ttm": lambda params: TTM(**params),
+    "logit_mse": lambda params: LogitMSE(),
+}
+"""Of each oracle, the objective that its parameters ask for."""
 
 
-@pytest.mark.parametrize(("name", "case", "dtype"), cases("kd", "reverse_kl"))
-def test_soft_targets_are_those_of_the_published_implementations(name, case, dtype):
-    tensors, facts = read(name, case)
-    objective = SoftTargets(
-        temperature=facts["params"]["temperature"],
-        divergence={"kd": "forward-kl", "reverse_kl": "reverse-kl"}[name],
-    )
-    student = tensors["student"].to(DTYPES[dtype], copy=True).requires_grad_()
-    labels = torch.zeros(len(student), dtype=torch.int64)
-
+def run(objective, tensors, dtype):
+    """Values, and the gradient of their mean at the student's logits."""
+    student = leaf(tensors["student"], dtype)
+    labels = tensors.get("labels", torch.full((len(student),), UNLABELLED))
     values = objective(Signal(student), Signal(tensors["teacher"].to(DTYPES[dtype])), labels)
-    loss = values.sum() / len(student)
-    loss.backward()
+    (values.sum() / len(student)).backward()
+    return values.detach(), student.grad
 
-    assert_near(loss.detach(), student.grad, tensors, facts, dtype)
-    if dtype == "float64":
-        torch.testing.assert_close(values.detach(), tensors["per_example"], rtol=1e-9, atol=1e-12)
+
+@pytest.mark.parametrize(("name", "case", "dtype"), cases(*OBJECTIVES))
+def test_it_is_that_of_the_published_implementations(name, case, dtype):
+    tensors, facts = read(name, case)
+    values, gradient = run(OBJECTIVES[name](facts["params"]), tensors, dtype)
+    assert_near(values.sum() / len(values), {"student": gradient}, tensors, facts, dtype)
+    if name != "dist":
+        assert_same_values(values, tensors["per_example"], dtype)
+
+
+@pytest.mark.parametrize(("name", "case", "dtype"), cases("dist"))
+def test_each_example_has_its_own_part_and_the_batchs(name, case, dtype):
+    tensors, facts = read(name, case)
+    params = facts["params"]
+    values, _ = run(OBJECTIVES[name](params), tensors, dtype)
+    parts = params["beta"] * tensors["inter_per_example"] + params["gamma"] * tensors["intra_per_class"].mean()
+    assert_same_values(values, params["temperature"] ** 2 * parts, dtype)
+
+
+@pytest.mark.parametrize(("name", "case", "dtype"), cases("dkd", "nkd"))
+def test_both_parts_are_those_of_the_published_implementations(name, case, dtype):
+    tensors, facts = read(name, case)
+    temperature = facts["params"]["temperature"]
+    inputs = tensors["student"].to(DTYPES[dtype]), tensors["teacher"].to(DTYPES[dtype]), tensors["labels"]
+    if name == "dkd":
+        parts = [dkd(*inputs, temperature=temperature, target_weight=w, non_target_weight=1 - w) for w in (1, 0)]
+        wanted = [tensors["tckd"], tensors["nckd"]]
+    else:
+        parts = [nkd(*inputs, temperature=temperature, non_target_weight=w) for w in (0, 1)]
+        wanted = [tensors["target_term"], tensors["target_term"] + tensors["non_target_term"]]
+    for part, of_the_oracle in zip(parts, wanted, strict=True):
+        assert_same_values(part, of_the_oracle, dtype)
+
+
+@pytest.mark.parametrize(("name", "case", "dtype"), cases("logit_mse"))
+def test_centred_logits_are_compared_less_their_means(name, case, dtype):
+    tensors, _ = read(name, case)
+    values, _ = run(LogitMSE(centred=True), tensors, dtype)
+    assert_same_values(values, tensors["per_example_centred"], dtype)
 
 
 class FreeLogits(nn.Module):
@@ -94,7 +106,7 @@ def test_the_step_is_that_of_the_published_implementations(name, case, dtype, ba
 
     values_K = sum(
         add_gradients(
-            student,
+            Learner(student),
             Batch(rows, tensors["labels"][rows], Signal(teacher[rows])),
             terms,
             Counts(examples=count, labelled=count),
@@ -103,10 +115,8 @@ def test_the_step_is_that_of_the_published_implementations(name, case, dtype, ba
     )
 
     loss = params["hard_weight"] * values_K[0] + params["soft_weight"] * values_K[1]
-    assert_near(loss, student.logits_NC.grad, tensors, facts, dtype)
-    if dtype == "float64":
-        wanted = torch.stack([tensors["hard"], tensors["soft"]])
-        torch.testing.assert_close(values_K, wanted, rtol=1e-9, atol=1e-12)
+    assert_near(loss, {"student": student.logits_NC.grad}, tensors, facts, dtype)
+    assert_same_values(values_K, torch.stack([tensors["hard"], tensors["soft"]]), dtype)
 
 
 def test_the_cases_cover_the_degenerate_ones():

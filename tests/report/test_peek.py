@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from limbeck.errors import DataError, RecipeError
+from limbeck.files import read_json
 from limbeck.report import peek, peek_json, peek_text
 from limbeck.report.peek import loudest_whisper
+from limbeck.rundir import ORIGIN
 from limbeck.teachers import read_answers
 from running import rows, tell
 
@@ -129,3 +131,11 @@ def test_a_run_from_python_can_be_looked_at(tmp_path: Path):
     look = peek(tmp_path, 0)
     assert look.label is None
     assert len(look.answers) == 3
+
+
+def test_it_is_the_teacher_that_is_looked_at_and_no_assistant(tmp_path: Path):
+    tell(tmp_path, generations=4, arms=["distilled"])
+    assert len(list(tmp_path.glob("labels/*/manifest.json"))) == 4
+    _, logits, _ = read_answers(tmp_path / "labels" / read_json(tmp_path / ORIGIN)["teacher"])
+    look = peek(tmp_path, 5, (1.0,))
+    assert look.answers[0].probabilities == pytest.approx(logits[5].double().softmax(0).tolist(), abs=1e-12)

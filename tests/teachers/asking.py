@@ -1,5 +1,7 @@
 """A few examples and a small teacher that counts how often it is asked."""
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 
@@ -39,5 +41,37 @@ def net(seed: int = 0, **options: int) -> Net:
         return Net(**options)
 
 
-def teacher(module: nn.Module | None = None, preprocess: Preprocess | None = None) -> ModuleTeacher:
-    return ModuleTeacher(module or net(), preprocess or Preprocess(scale=255.0), CPU)
+def teacher(
+    module: nn.Module | None = None, preprocess: Preprocess | None = None, taps: tuple[str, ...] = ()
+) -> ModuleTeacher:
+    return ModuleTeacher(module or net(), preprocess or Preprocess(scale=255.0), CPU, taps)
+
+
+class Sided(Net):
+    """A part beside the way to the logits, whose output only a tap shows: `dress` decides what that is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.side = Side()
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        self.side(inputs.flatten(1))
+        return super().forward(inputs)
+
+
+class Side(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.dress = lambda x: x
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return self.dress(inputs)
+
+
+def sided(dress: Callable[[torch.Tensor], torch.Tensor] = lambda x: x) -> Sided:
+    """The same weights whatever the dress."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        module = Sided()
+    module.side.dress = dress
+    return module

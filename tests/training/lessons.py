@@ -1,13 +1,15 @@
 """Small lessons, students and places for the tests of training."""
 
+from dataclasses import replace
+
 import torch
 
 from limbeck.data import Augment, Preprocess, derive_seed, key_examples
 from limbeck.files import digest_tensors
 from limbeck.models import ConvNet, Mlp, initialise
-from limbeck.objectives import CrossEntropy, SoftTargets
+from limbeck.objectives import VID, CrossEntropy, Hint, InBatchContrastive, SoftTargets
 from limbeck.progress import Stop, unwatched
-from limbeck.teachers import Stored
+from limbeck.teachers import ModuleTeacher, Stored
 from limbeck.training import SGD, AdamW, Fit, Lesson, Place, Term
 
 CLASSES = ("a", "b", "c")
@@ -15,6 +17,14 @@ TERMS = (
     Term("student_loss", 0.1, CrossEntropy()),
     Term("distillation_loss", 0.9, SoftTargets(temperature=4.0)),
 )
+HINT = Hint(student="conv1", teacher="conv1")
+TAPPED = (
+    *TERMS,
+    Term("term0_hint", 0.5, HINT),
+    Term("term1_vid", 0.1, VID(student="conv2", teacher="conv2")),
+    Term("term2_in-batch-contrastive", 0.1, InBatchContrastive(student="flatten", teacher="flatten", width=8)),
+)
+"""For a student and a teacher that are convnets: a projector, variances and embeddings are learnt."""
 
 
 def examples_of(count=64, seed=0):
@@ -33,6 +43,20 @@ def lesson_with(examples=None, terms=TERMS):
     logits = torch.randn(len(examples), 3, generator=generator)
     logits[torch.arange(len(examples)), examples.labels.clamp_min(0)] += 4
     return Lesson(examples, Stored(logits.half()), terms, Preprocess(scale=255.0))
+
+
+def tapped_teacher():
+    """A convnet of twice the channels of the scenes' students, its parts tapped."""
+    module = initialise(ConvNet(channels=(8, 16)), (1, 8, 8), 3, derive_seed(0, "teacher"))
+    return ModuleTeacher(module, Preprocess(scale=255.0), torch.device("cpu"), ("conv1", "conv2", "flatten"))
+
+
+def tapped_lesson(terms=TAPPED, examples=None):
+    """The lesson above with what passes the teacher's taps."""
+    lesson = lesson_with(examples, terms)
+    answer = tapped_teacher().answer(lesson.examples.inputs, lesson.examples.keys)
+    features = {tap: values.half() for tap, values in answer.features.items()}
+    return replace(lesson, signals=Stored(lesson.signals.logits, features))
 
 
 def student_of(spec, seed=0):

@@ -2,13 +2,23 @@
 
 import pytest
 import torch
-from lessons import examples_of, lesson_with
+from lessons import examples_of, lesson_with, tapped_lesson
 
 from limbeck.data import UNLABELLED, Preprocess
 from limbeck.errors import RecipeError
-from limbeck.objectives import CrossEntropy, HardTargets, SoftTargets
+from limbeck.objectives import DKD, VID, CrossEntropy, HardTargets, Hint, LogitMSE, SoftTargets
 from limbeck.teachers import CallableTeacher, Live
-from limbeck.training import Counts, Distill, Term, WeightedTerm, lesson_of
+from limbeck.training import (
+    Counts,
+    Distill,
+    HalfCosine,
+    Linear,
+    Points,
+    Term,
+    TermSchedule,
+    WeightedTerm,
+    lesson_of,
+)
 
 PREPROCESS = Preprocess(scale=255.0)
 HINT = WeightedTerm(weight=0.5, objective=SoftTargets(temperature=2.0, divergence="reverse-kl"))
@@ -105,7 +115,7 @@ def test_the_hard_teacher_passes_on_answers_without_doubts():
 
 
 def test_an_objective_that_hears_no_teacher_is_no_distillation():
-    with pytest.raises(ValueError, match="hears no teacher"):
+    with pytest.raises(ValueError, match="hears no logits"):
         Distill(objective=CrossEntropy())
 
 
@@ -150,3 +160,146 @@ def test_without_labels_the_teacher_is_heard_alone():
     for arm, distill in (("scratch", Distill()), ("label-smoothing", Distill()), ("distilled", Distill(alpha=1.0))):
         with pytest.raises(RecipeError, match="labelled"):
             lesson(arm, distill, labelled=0)
+
+
+# --- terms that look at features -------------------------------------------------------------------------------------
+
+TAPS = (
+    WeightedTerm(weight=0.5, objective=Hint(student="conv1", teacher="conv2")),
+    WeightedTerm(weight=Linear(start=0.0, end=1.0), objective=VID(student="conv2", teacher="conv1")),
+    WeightedTerm(weight=2.0, objective=Hint(student="conv2", teacher="conv2")),
+)
+
+
+def tapped(arm, distill, labelled=30):
+    given = tapped_lesson(examples=examples_of(30).hide_labels(torch.arange(30) < labelled))
+    return given, lesson_of(arm, distill, given.examples, given.signals, PREPROCESS, seed=0)
+
+
+def test_the_teacher_is_tapped_once_wherever_terms_look():
+    assert Distill(terms=(HINT, *TAPS)).teacher_taps == ("conv2", "conv1")
+    assert Distill(terms=(HINT,)).teacher_taps == ()
+
+
+def test_the_distilled_arm_hears_features():
+    given, found = tapped("distilled", Distill(terms=(HINT, *TAPS)))
+    assert [(term.name, term.weight) for term in found.terms[2:]] == [
+        ("term0_soft-targets", 0.5),
+        ("term1_hint", 0.5),
+        ("term2_vid", 0.0),
+        ("term3_hint", 2.0),
+    ]
+    assert [term.objective for term in found.terms[3:]] == [term.objective for term in TAPS]
+    assert found.signals is given.signals
+
+
+@pytest.mark.parametrize("arm", ["scratch", "label-smoothing"])
+def test_an_arm_without_a_teacher_looks_at_no_features(arm):
+    _, found = tapped(arm, Distill(terms=TAPS))
+    assert [term.name for term in found.terms] == ["student_loss"]
+    assert found.signals is None
+
+
+def test_the_hard_teacher_shows_no_features():
+    _, found = tapped("hard-teacher", Distill(terms=(*TAPS, HINT)))
+    assert [(term.name, term.objective) for term in found.terms] == [
+        ("student_loss", CrossEntropy()),
+        ("distillation_loss", HardTargets()),
+        ("term3_soft-targets", HardTargets()),
+    ]
+
+
+def test_a_hard_teacher_that_has_only_features_to_show_is_silent():
+    _, found = tapped("hard-teacher", Distill(alpha=1.0, terms=TAPS))
+    assert [term.name for term in found.terms] == ["student_loss"]
+    assert found.signals is None
+    with pytest.raises(RecipeError, match="hard-teacher has no labelled"):
+        tapped("hard-teacher", Distill(alpha=1.0, terms=TAPS), labelled=0)
+    _, found = tapped("distilled", Distill(alpha=1.0, terms=TAPS), labelled=0)
+    assert [term.name for term in found.terms] == ["term0_hint", "term1_vid", "term2_hint"]
+
+
+def test_the_shuffled_teacher_moves_features_with_their_logits():
+    given, found = tapped("shuffled-teacher", Distill(terms=TAPS))
+    plain, shuffled = given.signals, found.signals
+    assert found.terms == tapped("distilled", Distill(terms=TAPS))[1].terms
+    moved = (shuffled.logits != plain.logits).any(dim=1)
+    assert moved.double().mean() > 0.5
+    row_of = {tuple(row.tolist()): i for i, row in enumerate(plain.logits)}
+    order = torch.tensor([row_of[tuple(row.tolist())] for row in shuffled.logits])
+    assert sorted(order.tolist()) == list(range(30))
+    for tap in ("conv1", "conv2", "flatten"):
+        assert torch.equal(shuffled.features[tap], plain.features[tap][order])
+        assert not torch.equal(shuffled.features[tap], plain.features[tap])
+
+
+# --- what changes over a fit -----------------------------------------------------------------------------------------
+
+
+def test_alpha_may_be_a_schedule():
+    alpha = Points(points=((0.0, 1.0), (0.5, 0.25), (1.0, 0.0)))
+    student, distillation = lesson("distilled", Distill(alpha=alpha)).terms
+    assert (student.weight, distillation.weight) == (1.0, 0.0)
+    assert student.schedule == TermSchedule(weight=alpha)
+    for step in range(9):
+        at = student.at(step, 9).weight, distillation.at(step, 9).weight
+        assert at == pytest.approx((alpha.at(step / 8), 1 - alpha.at(step / 8)))
+    assert (student.at(4, 9).weight, distillation.at(4, 9).weight) == (0.25, 0.75)
+    assert student.at(0, 1).weight == 1.0, "a fit of one step stays at the start"
+
+
+def test_both_weights_may_be_schedules_of_their_own():
+    found = Distill(student_weight=Linear(start=0.0, end=3.0), distillation_weight=2.0).loss()
+    assert [(term.weight, term.at(4, 5).weight) for term in found] == [(0.0, 3.0), (2.0, 2.0)]
+    assert found[1].schedule is None
+
+
+def test_a_weight_that_is_ever_more_than_nothing_counts():
+    never = WeightedTerm(weight=Linear(start=0.0, end=0.0), objective=HardTargets())
+    once = WeightedTerm(weight=Linear(start=0.0, end=0.1), objective=HardTargets())
+    found = Distill(alpha=Linear(start=1.0, end=1.0), terms=(never, once)).loss()
+    assert [term.name for term in found] == ["student_loss", "term1_hard-targets"]
+
+
+@pytest.mark.parametrize(
+    "objective", [SoftTargets(), DKD(), SoftTargets(temperature=8.0), SoftTargets(standardise=True)]
+)
+def test_a_temperature_schedule_begins_the_objective(objective):
+    schedule = HalfCosine(start=8.0, end=2.0)
+    distill = Distill(objective=objective, temperature=schedule)
+    assert distill.objective.temperature == 8.0
+    assert distill.objective.standardise == objective.standardise
+    term = distill.loss()[1]
+    assert [term.at(step, 3).objective.temperature for step in range(3)] == pytest.approx([8.0, 5.0, 2.0])
+    assert term.at(2, 3).objective.temperature == 2.0
+    assert Distill(**vars(distill)) == distill, "a resolved recipe is read again"
+
+
+def test_the_hard_teacher_keeps_schedules_of_weights_and_drops_those_of_doubts():
+    distill = Distill(alpha=Linear(start=0.0, end=1.0), temperature=Linear(start=8.0, end=1.0))
+    student, distillation = lesson("hard-teacher", distill).terms
+    assert distillation.at(4, 5) == Term("distillation_loss", 0.0, HardTargets())
+    assert distillation.at(0, 5).weight == 1.0
+    assert student.at(4, 5).weight == 1.0
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"alpha": Linear(start=0.0, end=1.1)}, "alpha is a share"),
+        ({"alpha": Linear(start=-0.1, end=1.0)}, "alpha is a share"),
+        ({"alpha": Points(points=((0.0, 0.5), (0.5, 2.0), (1.0, 0.5)))}, "alpha is a share"),
+        ({"student_weight": Linear(start=1.0, end=-1.0), "distillation_weight": 1.0}, "at least 0"),
+        ({"student_weight": Linear(start=0.0, end=0.0), "distillation_weight": 0.0}, "one of them above"),
+        ({"alpha": Linear(start=0.0, end=1.0), "student_weight": 1.0, "distillation_weight": 1.0}, "not both forms"),
+        ({"temperature": Linear(start=4.0, end=0.0)}, "above 0"),
+        ({"temperature": Points(points=((0.0, 4.0), (0.5, -1.0), (1.0, 4.0)))}, "above 0"),
+        ({"temperature": Linear(start=0.0, end=4.0)}, "above 0"),
+        ({"temperature": Linear(start=8.0, end=1.0), "objective": SoftTargets(temperature=2.0)}, "give it once"),
+        ({"temperature": Linear(start=8.0, end=1.0), "objective": LogitMSE()}, "logit-mse has none"),
+        ({"objective": TAPS[0].objective}, "hint hears no logits"),
+    ],
+)
+def test_schedules_and_objectives_that_make_no_sense_are_refused(values, words):
+    with pytest.raises(ValueError, match=words):
+        Distill(**values)

@@ -17,7 +17,7 @@ from torch import nn
 from limbeck.data import UNLABELLED
 from limbeck.errors import DataError, Interrupted, RecipeError
 from limbeck.models import ConvNet, Mlp
-from limbeck.objectives import CrossEntropy, SoftTargets
+from limbeck.objectives import DIST, CrossEntropy
 from limbeck.progress import Stop, stoppable
 from limbeck.training import (
     SGD,
@@ -339,10 +339,7 @@ def test_a_batch_norm_is_not_given_micro_batches_of_one(tmp_path):
 
 
 def test_a_term_coupled_to_its_batch_is_not_parted(tmp_path):
-    class Coupled(SoftTargets):
-        traits = replace(SoftTargets.traits, coupling="batch")
-
-    lesson = lesson_with(terms=(Term("coupled", 1.0, Coupled()),))
+    lesson = lesson_with(terms=(Term("coupled", 1.0, DIST()),))
     with pytest.raises(RecipeError, match="coupled, whose value"):
         fit(student_of(Mlp()), lesson, Fit(accumulate=2), steps=1, seed=0, place=place_in(tmp_path))
     fit(student_of(Mlp()), lesson, Fit(), steps=1, seed=0, place=place_in(tmp_path))

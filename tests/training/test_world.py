@@ -19,7 +19,13 @@ def alone(tmp_path_factory):
     out = tmp_path_factory.mktemp("alone")
     plain = world_fits.train(out / "plain", World()).state_dict()
     accumulated = world_fits.train(out / "accumulated", World(), world_fits.ACCUMULATED).state_dict()
-    return {"plain": plain, "accumulated": accumulated}
+    tapped = world_fits.train(out / "tapped", World(), further=world_fits.TAPPED).state_dict()
+    return {"plain": plain, "accumulated": accumulated, "tapped": tapped, "learner": learner_in(out / "tapped")}
+
+
+def learner_in(directory):
+    """The last checkpoint of a fit: what its terms learnt with the student."""
+    return read_tensors(directory / "checkpoints" / f"step-{world_fits.STEPS:08d}" / "learner.safetensors")
 
 
 def launch(ranks, out, mode):
@@ -43,10 +49,12 @@ def test_ranks_are_one_process_and_resume_exactly(tmp_path, alone, ranks, kill):
     def student(name, rank=0):
         return read_tensors(tmp_path / name / f"student-{rank}.safetensors")
 
-    for name in ("plain", "accumulated"):
+    for name in ("plain", "accumulated", "tapped"):
         for key, value in alone[name].items():
             torch.testing.assert_close(student(name)[key], value, rtol=1e-4, atol=1e-6)
-    for name in ("plain", "accumulated", "whole", *again):
+    for key, value in learner_in(tmp_path / "tapped").items():
+        torch.testing.assert_close(value, alone["learner"][key], rtol=1e-4, atol=1e-6)
+    for name in ("plain", "accumulated", "tapped", "whole", *again):
         assert len({digest_tensors(student(name, rank)) for rank in range(ranks)}) == 1, name
     assert all(digest_tensors(student(name)) == digest_tensors(student("whole")) for name in again)
     assert [read_json(tmp_path / f"status-{rank}.json") for rank in range(ranks)] == [143] * ranks

@@ -11,7 +11,7 @@ from limbeck.data import Digits, derive_seed
 from limbeck.errors import DataError, Interrupted
 from limbeck.files import write_json, write_tensors
 from limbeck.models import Mlp, initialise
-from limbeck.objectives import CrossEntropy, SoftTargets
+from limbeck.objectives import VID, CrossEntropy, Hint, SoftTargets
 from limbeck.progress import Stop, unwatched
 from limbeck.teachers import Stored
 from limbeck.training import SGD, AdamW, Fit, Lesson, Place, Term, fit, join_world
@@ -22,21 +22,28 @@ ACCUMULATED = Fit(batch_size=30, optimizer=SGD(lr=0.05), accumulate=3)
 ADAM = Fit(batch_size=30, optimizer=AdamW(lr=0.001), checkpoint_seconds=0)
 
 
-def lesson():
+def lesson(further=()):
     data = Digits().load()
     few = data.train.select(torch.arange(200))
     few = few.hide_labels(torch.arange(200) % 4 > 0)
     logits = torch.randn(200, 10, generator=torch.Generator().manual_seed(0)) * 3
+    features = torch.randn(200, 48, generator=torch.Generator().manual_seed(1))
     terms = (Term("student_loss", 0.3, CrossEntropy()), Term("distillation_loss", 0.7, SoftTargets()))
-    return Lesson(few, Stored(logits.half()), terms, data.preprocess)
+    return Lesson(few, Stored(logits.half(), {"hidden": features.half()}), (*terms, *further), data.preprocess)
 
 
-def train(directory, world, settings=PLAIN, *, dropout=0.0, watch=unwatched, stop=None, seed=0):
+TAPPED = (
+    Term("term0_hint", 0.5, Hint(student="linear1", teacher="hidden")),
+    Term("term1_vid", 0.5, VID(student="linear1", teacher="hidden")),
+)
+
+
+def train(directory, world, settings=PLAIN, *, dropout=0.0, watch=unwatched, stop=None, seed=0, further=()):
     student = initialise(Mlp(hidden=(32,), dropout=dropout), (1, 8, 8), 10, derive_seed(seed, "student"))
     place = Place(
         directory, directory / "metrics.jsonl", world=world, watch=watch, stop=Stop() if stop is None else stop
     )
-    fit(student, lesson(), settings, steps=STEPS, seed=0, place=place)
+    fit(student, lesson(further), settings, steps=STEPS, seed=0, place=place)
     write_tensors(directory / f"student-{world.rank}.safetensors", dict(student.state_dict()))
     return student
 
@@ -49,6 +56,7 @@ def main(out, mode):
         return
     train(out / "plain", world)
     train(out / "accumulated", world, ACCUMULATED)
+    train(out / "tapped", world, further=TAPPED)
     train(out / "whole", world, ADAM, dropout=0.5)
     stopped_by_one_rank(out, world)
     unlike_students(out, world)

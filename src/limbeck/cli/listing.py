@@ -6,6 +6,7 @@ from typing import Annotated, Any, get_args
 import typer
 
 from limbeck.cli.output import print_json
+from limbeck.cli.step_costs import step_costs
 from limbeck.errors import RecipeError
 
 _ARMS = {
@@ -21,13 +22,17 @@ _ARMS = {
 def listing(
     kind: Annotated[str | None, typer.Argument(help="sources, teachers, models, objectives or arms.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    timed: Annotated[bool, typer.Option("--time", help="Measure what a step of each objective costs here.")] = False,
 ) -> None:
     """List what a recipe can name: sources, teachers, models, objectives, arms, with their settings.
+
+    An objective also tells its formula, its paper, what it needs and promises, and how its cost grows with N examples,
+    C classes, D features. --time measures value and gradient: 128 examples of 10 classes, or of features [64, 8, 8].
 
     Examples:
         limbeck list
 
-        limbeck list objectives
+        limbeck list objectives --time
 
         limbeck list models --json
     """
@@ -35,6 +40,9 @@ def listing(
     if kind is not None and kind not in catalogue:
         raise RecipeError(f"list {kind}", expected=f"one of {', '.join(catalogue)}", do="name one, or none for all")
     chosen = catalogue if kind is None else {kind: catalogue[kind]}
+    if timed and "objectives" in chosen:
+        for name, milliseconds in step_costs().items():
+            chosen["objectives"][name]["milliseconds"] = milliseconds
     if as_json:
         print_json(chosen)
         return
@@ -53,7 +61,8 @@ def _details(entry: dict[str, Any]) -> list[str]:
         traits = entry["traits"]
         zero = "0 at the teacher" if traits["zero_at_teacher"] else "not 0 at the teacher"
         needs = " and ".join(traits["needs"])
-        about = f"needs {needs}; coupled to the {traits['coupling']}; {zero}; cost {traits['cost']}"
+        took = f", {entry['milliseconds']:.2f} ms here" if "milliseconds" in entry else ""
+        about = f"needs {needs}; coupled to the {traits['coupling']}; {zero}; cost {traits['cost']}{took}"
         lines = [traits["formula"], traits["paper"], about, *lines]
     return lines
 

@@ -31,11 +31,13 @@ class Taps:
         parts = dict(network.named_modules())
         parts.pop("")
         self._parts = {name: _part(parts, name, whose) for name in dict.fromkeys(names)}
-        self._whose = whose
-        self._kept: dict[str, tuple[Tensor, int]] = {}
+        self._network, self._whose = network, whose
+        self._kept: dict[str, tuple[Tensor, int | None]] = {}
         self._hooks: list[RemovableHandle] = []
 
     def __enter__(self) -> Self:
+        # A pass that failed leaves features behind, and so does gradient checkpointing, whose backward runs parts anew.
+        self._hooks.append(self._network.register_forward_pre_hook(lambda network, inputs: self._kept.clear()))
         for name, part in self._parts.items():
             self._hooks.append(part.register_forward_hook(self._listener(name)))
         return self
@@ -47,7 +49,7 @@ class Taps:
         self._kept.clear()
 
     def take(self) -> dict[str, Tensor]:
-        """What passed each tap in the forward pass since the last call, [N, ...] by name.
+        """What passed each tap in the forward pass since the last call, [N, ...] by name; the last pass, if several.
 
         Raises:
             RecipeError: a part did not run, or what it gave was overwritten in place before the pass ended.
@@ -57,7 +59,7 @@ class Taps:
             if name not in kept:
                 raise self._unfit(name, "did not run in the forward pass", "tap a part that the network uses")
             tensor, version = kept[name]
-            if tensor._version != version:
+            if version is not None and tensor._version != version:
                 do = "tap the part that overwrites it, or build that with inplace=False"
                 raise self._unfit(name, "gave a tensor that a later part overwrote in place", do)
         return {name: kept[name][0] for name in self._parts}
@@ -75,7 +77,8 @@ class Taps:
             found = output[0] if isinstance(output, tuple) and output else output
             if not isinstance(found, Tensor):
                 raise self._unfit(name, f"gave a {type(output).__name__}", "tap a part that gives a tensor")
-            self._kept[name] = found, found._version
+            # Inference tensors keep no count of what overwrites them, and need no gradient: a copy is safe.
+            self._kept[name] = (found.clone(), None) if found.is_inference() else (found, found._version)
 
         return keep
 

@@ -31,9 +31,9 @@ def standardised(logits_NC: Tensor) -> Tensor:
             f"standardise expected three classes or more, got {logits_NC.shape[-1]}: of two it leaves only their order"
         )
     absent_NC = logits_NC == -math.inf
-    count_N1 = (~absent_NC).sum(dim=-1, keepdim=True)
+    count_N1 = (~absent_NC).sum(dim=-1, keepdim=True).to(logits_NC.dtype)
     mean_N1 = torch.where(absent_NC, 0.0, logits_NC).sum(dim=-1, keepdim=True) / count_N1
     centred_NC = torch.where(absent_NC, 0.0, logits_NC - mean_N1)
-    variance_N1 = centred_NC.square().sum(dim=-1, keepdim=True) / (count_N1 - 1).clamp_min(1)
-    spread_N1 = variance_N1.clamp_min(LEAST_SPREAD**2).sqrt()
+    size_N1: Tensor = torch.linalg.vector_norm(centred_NC, dim=-1, keepdim=True)
+    spread_N1 = (size_N1 * (count_N1 - 1).clamp_min(1).rsqrt()).clamp_min(LEAST_SPREAD)
     return torch.where(absent_NC, -math.inf, centred_NC / (1e-7 + spread_N1))

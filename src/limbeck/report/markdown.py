@@ -18,24 +18,35 @@ def report_markdown(record: Record) -> str:
     Args:
         record: of the run, as `limbeck.record.read_record` gives it.
     """
-    sections = (_head, _arms, _verdicts, _setting, _teacher, _seeds, _notes, _reproduce)
-    return "\n\n".join(section(record) for section in sections) + "\n"
+    sections = (_head, _arms, _verdicts, _setting, _teacher, _assistants, _seeds, _notes, _reproduce)
+    return "\n\n".join(filter(None, (section(record) for section in sections))) + "\n"
 
 
-def closing_sentence(record: Record) -> str:
-    """What the run has shown, in one sentence, with the control that puts it in its place."""
-    verdict = Verdict.from_dict(record["verdict"])
-    sentence = f"{verdict.arm} {verdict}"
-    hard = [v for v in _all(record) if (v.arm, v.against) == ("distilled", "hard-teacher")]
-    if not hard or verdict.word != "BEATS":
-        return sentence + "."
-    means = {
+_PLACED = {
+    "hard-teacher": {
         "BEATS": "and the teacher's doubts taught more than its answers alone",
         "NO DIFFERENCE SHOWN": "but the teacher's answers alone, without its doubts, were not shown to teach less",
         "WORSE": "but the teacher's answers alone, without its doubts, taught more",
         "NOT COMPARED": "and was not compared with the teacher's answers alone",
-    }
-    return f"{sentence}, {means[hard[0].word]}."
+    },
+    "direct": {
+        "BEATS": "and the assistants taught more than the teacher by itself",
+        "NO DIFFERENCE SHOWN": "but the teacher by itself, without assistants, was not shown to teach less",
+        "WORSE": "but the teacher by itself, without assistants, taught more",
+        "NOT COMPARED": "and was not compared with the teacher by itself",
+    },
+}
+"""What a verdict against a control means for a gain over scratch."""
+
+
+def closing_sentence(record: Record) -> str:
+    """What the run has shown, in one sentence, with the controls that put it in its place."""
+    verdict = Verdict.from_dict(record["verdict"])
+    clauses = [f"{verdict.arm} {verdict}"]
+    if verdict.word == "BEATS":
+        distilled = [other for other in _all(record) if other.arm == "distilled"]
+        clauses += [_PLACED[other.against][other.word] for other in distilled if other.against in _PLACED]
+    return ", ".join(clauses) + "."
 
 
 def _all(record: Record) -> list[Verdict]:
@@ -99,6 +110,7 @@ def _setting(record: Record) -> str:
     data = record["data"]
     lines = [
         f"- **{name}**: `{_equation(fits[0]['loss'])}`; {fits[0]['distinct_examples']:,} examples"
+        + "; the signals are the teacher's own" * (name == "direct")
         for name, fits in record["arms"].items()
     ]
     fit = next(iter(record["arms"].values()))[0]
@@ -124,13 +136,48 @@ def _teacher(record: Record) -> str:
         f"## Teacher\n\nParameters: {_count(size)}{ratio} {_count(student['parameters'])}. Accuracy: {accuracy}"
         f"{_percent(teacher['accuracy'])} on the measured ones. It gives {teacher['gives']}. It was asked once about "
         f"{labels['distinct']:,} distinct examples; the answers are kept in {labels['encoding']} "
-        f"({labels['bytes']:,} bytes, largest error of a logit {labels['largest_error']:.2g}).{_gap(teacher)}"
+        f"({labels['bytes']:,} bytes, largest error of a logit {labels['largest_error']:.2g})."
+        f"{_members(teacher)}{_gap(teacher)}"
     )
+
+
+def _members(teacher: Record) -> str:
+    """What an ensemble is made of."""
+    if "members" not in teacher:
+        return ""
+    identity = teacher["identity"]
+    members = zip(identity["weights"], teacher["members"], strict=True)
+    lines = [
+        f"- weight {weight:.3g}, {_percent(found['train_accuracy'])} on {found['asked']:,} training examples"
+        for weight, found in members
+    ]
+    head = f"The mean of the {identity['mean']} of {len(lines)} member{'s' * (len(lines) != 1)}:"
+    return f"\n\n{head}\n\n" + "\n".join(lines)
 
 
 def _gap(teacher: Record) -> str:
     """What the teacher has over the student's own labels, the most there is to pass on."""
     return f"\n\nThe teacher {Verdict.from_dict(teacher['verdict'])}." if teacher["verdict"] else ""
+
+
+def _assistants(record: Record) -> str:
+    """Who stands between the teacher and the students; nothing where nobody does."""
+    found = record.get("assistants", ())
+    if not found:
+        return ""
+    student = record["recipe"]["student"]
+    named = [f"`{_settings(model)}`" for model in student["assistants"]]
+    own = student["model"].get("what") or _settings(student["model"])  # handed over in Python, or of the catalogue
+    named += [f"`{own}`, generation {i} of {student['generations']}" for i in range(1, student["generations"])]
+    rows = [
+        (str(number), name, _count(one["parameters"]), _number(one["accuracy"], 100, 2), _number(one.get("nll"), 1, 3))
+        for number, (name, one) in enumerate(zip(named, found, strict=True), start=1)
+    ]
+    note = (
+        "Each was taught by the one before it, the first by the teacher, with the loss and the budget of the arm "
+        "distilled; all arms but direct that hear a teacher heard the last of them."
+    )
+    return f"## Assistants\n\n{_table(('', 'model', 'parameters', 'accuracy %', 'NLL (nats)'), rows)}\n\n{note}"
 
 
 def _seeds(record: Record) -> str:
@@ -197,24 +244,61 @@ def _reproduce(record: Record) -> str:
 
 
 def _equation(terms: list[dict[str, Any]]) -> str:
-    return "loss = " + " + ".join(f"{term['weight']:g} · {_formula(term)}" for term in terms)
+    return "loss = " + " + ".join(f"{_weight(term)} · {_formula(term)}" for term in terms)
+
+
+def _weight(term: dict[str, Any]) -> str:
+    schedule = _schedule(term, "weight")
+    return f"[{_path(schedule)}]" if schedule else f"{term['weight']:g}"
+
+
+def _schedule(term: dict[str, Any], name: str) -> dict[str, Any] | None:
+    """What changes a term's weight or temperature, if anything does."""
+    return (term.get("schedule") or {}).get(name)
+
+
+def _path(schedule: dict[str, Any]) -> str:
+    """The values that a schedule goes through."""
+    values = [schedule["start"], schedule["end"]] if "start" in schedule else [v for _, v in schedule["points"]]
+    return f"{' -> '.join(f'{value:g}' for value in values)} ({schedule['name']})"
 
 
 def _formula(term: dict[str, Any]) -> str:
-    objective = term["objective"]
-    match objective["name"]:
-        case "soft-targets":
-            sides = ("teacher", "student") if objective["divergence"] == "forward-kl" else ("student", "teacher")
+    objective = dict(term["objective"])
+    temperature = _schedule(term, "temperature")
+    if temperature:
+        objective["temperature"] = _path(temperature)
+    plain = not objective.get("standardise")
+    match objective["name"], objective.get("divergence"):
+        case "soft-targets", "forward-kl" | "reverse-kl" as divergence if plain:
+            sides = ("teacher", "student") if divergence == "forward-kl" else ("student", "teacher")
+            if temperature:
+                return f"T² KL({sides[0]} at T ‖ {sides[1]} at T), T {objective['temperature']}"
             t = f"{objective['temperature']:g}"
             return f"{t}² KL({sides[0]} at T {t} ‖ {sides[1]} at T {t})"
-        case "hard-targets":
+        case "hard-targets", _:
             return "CE(teacher's first choice)"
-        case "cross-entropy":
+        case "cross-entropy", _:
             smoothing = objective["smoothing"]
             return f"CE(labels smoothed by {smoothing:g})" if smoothing else "CE(labels)"
-        case other:
-            settings = ", ".join(f"{key} {value}" for key, value in objective.items() if key != "name")
-            return f"{other}({settings})"
+        case _:
+            return _settings(objective)
+
+
+def _settings(entry: dict[str, Any]) -> str:
+    """An entry of a catalogue with its settings, but for those that are off."""
+    settings = ", ".join(_setting_text(key, value) for key, value in entry.items() if key != "name" and _is_on(value))
+    return f"{entry['name']}({settings})" if settings else str(entry["name"])
+
+
+def _is_on(value: Any) -> bool:
+    return value is not None and value is not False
+
+
+def _setting_text(key: str, value: Any) -> str:
+    if value is True:
+        return key
+    return f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}"
 
 
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:

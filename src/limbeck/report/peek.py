@@ -13,8 +13,9 @@ from torch import Tensor
 
 from limbeck.data import UNLABELLED, Examples
 from limbeck.errors import DataError, RecipeError
+from limbeck.files import read_json
 from limbeck.recipe import GivenData, read_recipe
-from limbeck.rundir import RESOLVED
+from limbeck.rundir import ORIGIN, RESOLVED
 from limbeck.teachers import read_answers
 
 TEMPERATURES = (1.0, 4.0, 10.0)
@@ -92,7 +93,11 @@ def _answer(logits_C: Tensor, temperature: float) -> Answer:
 
 
 def _store(run: Path) -> Path:
+    """The store of the teacher's answers; those of assistants lie beside it."""
     stores = sorted((run / "labels").glob("*/manifest.json"))
+    origin = run / ORIGIN
+    teachers = read_json(origin).get("teacher") if origin.exists() else None
+    stores = [store for store in stores if teachers in (None, store.parent.name)]
     if not stores:
         raise DataError(
             f"{run} has no label store",

@@ -42,7 +42,7 @@ class ModuleTeacher:
             # Not the state dict, which leaves out buffers that are not persistent.
             "tensors": digest_tensors({**dict(self.module.named_parameters()), **dict(self.module.named_buffers())}),
             "preprocess": asdict(self.preprocess),
-            "taps": list(self.taps),
+            "taps": sorted(self.taps),
         }
 
     def answer(self, inputs: Tensor, keys: Tensor) -> Signal:

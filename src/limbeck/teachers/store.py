@@ -127,7 +127,7 @@ class _Labelling:
         else:
             self._check_same(shards)
         # The groups number the distinct keys in their order, as the places stand.
-        return LabelStore(self.directory, manifest, _joined(shards).select(place_G[self.examples.groups]))
+        return LabelStore(self.directory, manifest, _joined(shards, place_G[self.examples.groups]))
 
     def _sealed_shards(self) -> tuple[dict[str, Any], list[Shard]]:
         return _read_sealed(self.directory) if self.sealed else ({}, [])
@@ -189,7 +189,7 @@ class _Labelling:
         if dtype == torch.float16 and not all(bears_half(values) for values in answers.values()):
             raise _NotFaithful
         stored = {name: encode(values, dtype) for name, values in answers.items()}
-        _check_room(stored, len(self.rows_G))
+        _check_room(stored, len(self.examples))
         return {"keys": keys, **stored, "errors": largest_errors(answers["logits"], stored["logits"])}
 
     def _left_behind(self, path: Path, rows: Tensor) -> Shard | None:
@@ -277,10 +277,10 @@ def _tensors(signal: Signal) -> dict[str, Tensor]:
     return {"logits": signal.logits, **{TAP + tap: values for tap, values in signal.features.items()}}
 
 
-def _joined(shards: list[Shard]) -> Stored:
-    """The signals of all shards, one after another."""
+def _joined(shards: list[Shard], rows: Tensor) -> Stored:
+    """The signals of rows of all shards in a row, taken out of these: memory need not hold more than two copies."""
     names = [name for name in shards[0] if name == "logits" or name.startswith(TAP)]
-    whole = {name: torch.cat([shard[name] for shard in shards]) for name in names}
+    whole = {name: torch.cat([shard.pop(name) for shard in shards])[rows] for name in names}
     return Stored(whole.pop("logits"), {name.removeprefix(TAP): values for name, values in whole.items()})
 
 
@@ -298,10 +298,11 @@ def _check_room(stored: dict[str, Tensor], examples: int) -> None:
     """Refuse, at the first batch, features that memory cannot hold: they are read whole when students learn."""
     bytes_each = sum(values[0].nbytes for values in stored.values())
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if bytes_each * examples > memory / 2:
+    # They are held twice while they are read.
+    if bytes_each * examples > memory / 3:
         raise RecipeError(
             f"the teacher's signals take {bytes_each:,} bytes an example, {bytes_each * examples / 1e9:.0f} GB in all",
-            expected=f"no more than half of this machine's memory of {memory / 1e9:.0f} GB",
+            expected=f"no more than a third of this machine's memory of {memory / 1e9:.0f} GB",
             do="tap a smaller part of the teacher, or set distill.views: live to ask it at every step instead",
         )
 

@@ -56,9 +56,10 @@ def expect(kept: bool, expected: object, got: object) -> None:
 
 
 def expect_finite(values: Tensor, *gradients: Tensor) -> None:
-    expect(bool(values.isfinite().all()), "finite values", values)
-    for gradient in gradients:
-        expect(bool(gradient.isfinite().all()), "a finite gradient", gradient)
+    for at, tensor in enumerate((values, *gradients)):
+        strange = int((~tensor.isfinite()).sum())
+        what = "a finite gradient" if at else "finite values"
+        expect(not strange, what, f"{strange} of {tensor.numel()} entries that are not")
 
 
 def expect_close(got: Tensor, wanted: Tensor, what: str, *, relative: float = 0.0, floor: float) -> None:

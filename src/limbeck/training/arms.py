@@ -158,10 +158,10 @@ def lesson_of(
         objective: Objective = CrossEntropy(smoothing=SMOOTHING if arm == "label-smoothing" else 0.0)
         seen = examples if len(labelled) == len(examples) else examples.select(labelled)
         return Lesson(seen, None, (Term("student_loss", 1.0, objective),), preprocess)
-    if not loss:
-        raise _unlabelled(arm)
     if arm == "hard-teacher":
         loss = tuple(_without_doubts(term) for term in loss if not term.objective.traits.taps)
+    if not loss:
+        raise _unlabelled(arm)
     if arm == "shuffled-teacher":
         if not isinstance(signals, Stored):
             raise RecipeError(

@@ -34,9 +34,21 @@ class Learner(nn.Module):
         self.student, self._taps, self.learnt = student, taps, nn.ModuleDict(learnt)
 
     def forward(self, inputs: Tensor) -> Signal:
-        """The student's output, logits [N, C] and features by tap, for inputs [N, ...]."""
+        """The student's output, logits [N, C] and features by tap, for inputs [N, ...].
+
+        Raises:
+            RecipeError: a tap through which no gradient can reach the student.
+        """
         logits_NC = self.student(inputs)
-        return Signal(logits_NC, self._taps.take() if self._taps is not None else {})
+        features = self._taps.take() if self._taps is not None else {}
+        for tap, values in features.items():
+            if torch.is_grad_enabled() and not values.requires_grad:
+                raise RecipeError(
+                    f"the tap {tap!r} of the student carries no gradient: its term would teach the student nothing",
+                    expected="a part that is trained, or comes after one that is",
+                    do="tap a later part, unfreeze this one, or checkpoint it with use_reentrant=False",
+                )
+        return Signal(logits_NC, features)
 
     def values(self, term: Term, output: Signal, batch: Batch) -> Tensor:
         """The values of a term [N], before its weight."""
@@ -58,15 +70,19 @@ def learner_of(student: nn.Module, lesson: Lesson, *, seed: int, device: torch.d
     names = [term.objective.student for term in lesson.terms if isinstance(term.objective, TapObjective)]
     with Taps(student, names, "the student") as taps:
         learner = Learner(student, taps)
-        output, batch = _first_look(learner, lesson, device)
-        for term in lesson.terms:
-            with _named(term):
-                learnt = _built(term, output, batch, seed)
-                if learnt is not None:
-                    learner.learnt[term.name] = learnt.to(device)
-                with torch.no_grad():
-                    learner.values(term, output, batch)
+        _build(learner, lesson, seed, device)
         yield learner
+
+
+def _build(learner: Learner, lesson: Lesson, seed: int, device: torch.device) -> None:
+    """Make what the terms learn, and ask each term for its values once."""
+    output, batch = _first_look(learner, lesson, device)
+    for term in lesson.terms:
+        with _named(term), torch.no_grad():
+            learnt = _built(term, output, batch, seed)
+            if learnt is not None:
+                learner.learnt[term.name] = learnt.to(device)
+            learner.values(term, output, batch)
 
 
 def _first_look(learner: Learner, lesson: Lesson, device: torch.device) -> tuple[Signal, Batch]:
@@ -77,7 +93,8 @@ def _first_look(learner: Learner, lesson: Lesson, device: torch.device) -> tuple
     inputs = lesson.preprocess(seen.to(device))
     if inputs.ndim == 4:
         inputs = inputs.contiguous(memory_format=layout_of(learner.student))
-    with evaluating(learner.student), torch.no_grad():
+    # With gradients, so that a tap that carries none is told at once.
+    with evaluating(learner.student), torch.enable_grad():
         output = learner(inputs)
     return output, Batch(inputs, lesson.examples.labels[rows].to(device), signal)
 

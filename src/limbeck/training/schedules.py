@@ -7,6 +7,7 @@ import math
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Annotated, Literal, Self
 
 from pydantic import Field
@@ -95,7 +96,8 @@ class Points(Schedule):
 
     def __post_init__(self) -> None:
         shares = [share for share, _ in self.points]
-        if not shares or shares != sorted(set(shares)) or not (shares[0] >= 0.0 and shares[-1] <= 1.0):
+        rising = all(left < right for left, right in pairwise(shares))  # false of a share that is no number
+        if not shares or not rising or not (shares[0] >= 0.0 and shares[-1] <= 1.0):
             raise ValueError(f"points are [share, value] with shares that rise from 0 to 1, not {list(self.points)}")
         _check_finite(*(value for _, value in self.points))
 
@@ -105,7 +107,7 @@ class Points(Schedule):
         if after in (0, len(self.points)):
             return self.points[min(after, len(self.points) - 1)][1]
         (left, low), (right, high) = self.points[after - 1 : after + 1]
-        return low + (high - low) * (share - left) / (right - left)
+        return Linear(start=low, end=high).at((share - left) / (right - left))
 
     @property
     def bounds(self) -> tuple[float, float]:

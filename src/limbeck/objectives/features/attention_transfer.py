@@ -31,8 +31,9 @@ def attention_transfer(student: Tensor, teacher: Tensor, *, power: int = 2) -> T
         Values [N] without a unit; 0 on maps of one position.
 
     Raises:
-        ValueError: features that are not maps.
+        ValueError: another power, or features that are not maps.
     """
+    _check(power)
     student_NCHW, teacher_NCHW = aligned(student, teacher, "attention-transfer", MAPS)
     return mean_square(_attention(student_NCHW, power), _attention(teacher_NCHW, power))
 
@@ -61,8 +62,7 @@ class AttentionTransfer(TapObjective):
     )
 
     def __post_init__(self) -> None:
-        if self.power not in POWERS:
-            raise ValueError(f"power must be one of {', '.join(map(str, POWERS))}, not {self.power}")
+        _check(self.power)
 
     def build(self, student: Shape, teacher: Shape) -> None:
         """Nothing is learnt."""
@@ -71,6 +71,11 @@ class AttentionTransfer(TapObjective):
     def values(self, student: Tensor, teacher: Tensor, learnt: nn.Module | None) -> Tensor:
         """Values [N] from maps [N, C, H, W]."""
         return attention_transfer(student, teacher, power=self.power)
+
+
+def _check(power: int) -> None:
+    if power not in POWERS:
+        raise ValueError(f"power must be one of {', '.join(map(str, POWERS))}, not {power}")
 
 
 def _attention(features_NCHW: Tensor, power: int) -> Tensor:

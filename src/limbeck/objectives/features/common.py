@@ -42,9 +42,9 @@ def channels(shape: Shape) -> int:
     return shape[0] if len(shape) == 3 else shape[-1]
 
 
-def linear(wide: int, width: int, dimensions: int) -> nn.Module:
-    """From `wide` channels to `width` at each position, without bias: 1x1 convolution of maps, linear map of others."""
-    return nn.Conv2d(wide, width, 1, bias=False) if dimensions == 3 else nn.Linear(wide, width, bias=False)
+def linear(given: int, wanted: int, dimensions: int) -> nn.Module:
+    """From `given` channels to `wanted` at each position, without bias, of examples with so many dimensions."""
+    return nn.Conv2d(given, wanted, 1, bias=False) if dimensions == 3 else nn.Linear(given, wanted, bias=False)
 
 
 def projector_for(student: Shape, teacher: Shape, name: str, kinds: dict[int, str] = FEATURES) -> nn.Module | None:
@@ -114,7 +114,7 @@ def compared(
 
 def mean(values: Tensor) -> Tensor:
     """Mean [N] of [N, ...] over all but the examples."""
-    # Not `.mean`, whose backward fills a tensor of the features' size with one number.
+    # Not `.mean`, whose backward fills a whole [N, ...] with one number per example.
     return values.flatten(1).sum(dim=1) / math.prod(values.shape[1:])
 
 

@@ -16,7 +16,8 @@ from limbeck.objectives.features.common import compared, mean, mean_square, proj
 Distance = Literal["l2", "l1", "cosine"]
 
 LEAST_NORM = 1e-4
-"""Norms below this are not divided away: at a position where all channels are 0 the gradient would be without bound."""
+"""Norms below this are not divided away: where all channels are 0 the gradient is of order 1 / norm, and has to fit
+into half precision."""
 
 
 def feature(
@@ -38,8 +39,9 @@ def feature(
         Values [N], in squared units of the teacher's features, in these units, or without a unit.
 
     Raises:
-        ValueError: features that cannot be compared.
+        ValueError: another distance, or features that cannot be compared.
     """
+    _check(distance)
     student, teacher = compared(student, teacher, projector, "feature")
     if distance == "cosine":
         return mean(_one_less_cosine(student, teacher))
@@ -73,8 +75,7 @@ class Feature(TapObjective):
     )
 
     def __post_init__(self) -> None:
-        if self.distance not in get_args(Distance):
-            raise ValueError(f"distance must be one of {', '.join(get_args(Distance))}, not {self.distance!r}")
+        _check(self.distance)
 
     def build(self, student: Shape, teacher: Shape) -> nn.Module | None:
         """P, where the channels differ."""
@@ -83,6 +84,11 @@ class Feature(TapObjective):
     def values(self, student: Tensor, teacher: Tensor, learnt: nn.Module | None) -> Tensor:
         """Values [N] from features [N, ...]."""
         return feature(student, teacher, learnt, distance=self.distance)
+
+
+def _check(distance: str) -> None:
+    if distance not in get_args(Distance):
+        raise ValueError(f"distance must be one of {', '.join(get_args(Distance))}, not {distance!r}")
 
 
 def _one_less_cosine(student: Tensor, teacher: Tensor) -> Tensor:

@@ -36,7 +36,7 @@ def vid(student: Tensor, teacher: Tensor, log_scale: Tensor, network: nn.Module 
     Raises:
         ValueError: features that cannot be compared, or not a scale per channel.
     """
-    mean_, teacher = compared(student, teacher, network, "vid")
+    predicted, teacher = compared(student, teacher, network, "vid")
     if log_scale.shape != (channels(teacher.shape[1:]),):
         raise ValueError(
             f"vid expected log_scale [C] for features {tuple(teacher.shape)} of the teacher, got "
@@ -44,7 +44,7 @@ def vid(student: Tensor, teacher: Tensor, log_scale: Tensor, network: nn.Module 
         )
     # torch takes softplus(x) for x above its default threshold of 20, which is wrong by 2e-9.
     variance_C = F.softplus(log_scale, threshold=40.0) + LEAST_VARIANCE
-    error_NC = _mean_over_positions(F.mse_loss(mean_, teacher, reduction="none"))
+    error_NC = _mean_over_positions(F.mse_loss(predicted, teacher, reduction="none"))
     return mean(0.5 * (error_NC / variance_C + variance_C.log()))
 
 

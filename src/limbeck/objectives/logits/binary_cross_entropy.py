@@ -29,10 +29,13 @@ def binary_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
         ValueError: labels of another shape, or that are none of these.
     """
     logits_NC = raised(logits)
-    yes_NC, known_NC = _answers(labels, logits_NC)
+    yes_NC = _yes(labels, logits_NC)
     # An absent class, at -inf, is a no; torch's loss would be inf - inf there.
     finite_NC = logits_NC.clamp_min(torch.finfo(logits_NC.dtype).min / 2)
-    return F.binary_cross_entropy_with_logits(finite_NC, yes_NC, weight=known_NC, reduction="none").sum(dim=-1)
+    values_NC = F.binary_cross_entropy_with_logits(finite_NC, yes_NC, reduction="none")
+    if labels.ndim == 1:
+        return torch.where(labels == UNLABELLED, 0.0, values_NC.sum(dim=-1))
+    return torch.where(labels == UNLABELLED, 0.0, values_NC).sum(dim=-1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,13 +61,11 @@ class BinaryCrossEntropy:
         return binary_cross_entropy(output.logits, labels)
 
 
-def _answers(labels: Tensor, logits_NC: Tensor) -> tuple[Tensor, Tensor]:
-    """1 where the answer is yes, [N, C], and 1 where it is known, [N, C] or [N, 1]; else 0."""
-    dtype, classes = logits_NC.dtype, logits_NC.shape[-1]
-    if labels.ndim == 1 and classes > 1:
-        known_N1 = (labels != UNLABELLED).unsqueeze(-1)
-        class_N1 = torch.where(known_N1, labels.unsqueeze(-1), 0)
-        return torch.zeros_like(logits_NC).scatter_(-1, class_N1, 1.0), known_N1.to(dtype)
+def _yes(labels: Tensor, logits_NC: Tensor) -> Tensor:
+    """1 where the answer is yes, else 0, [N, C]."""
+    if labels.ndim == 1 and logits_NC.shape[-1] > 1:
+        class_N1 = torch.where(labels == UNLABELLED, 0, labels).unsqueeze(-1)
+        return torch.zeros_like(logits_NC).scatter_(-1, class_N1, 1.0)
     answers_NC = labels.unsqueeze(-1) if labels.ndim == 1 else labels
     if answers_NC.shape != logits_NC.shape:
         raise ValueError(
@@ -76,4 +77,4 @@ def _answers(labels: Tensor, logits_NC: Tensor) -> tuple[Tensor, Tensor]:
         raise ValueError(
             f"binary_cross_entropy expected answers of 1, 0 or {UNLABELLED}, got {strange[0].item()}: 1 is yes, 0 is no"
         )
-    return (answers_NC == 1).to(dtype), (answers_NC != UNLABELLED).to(dtype)
+    return (answers_NC == 1).to(logits_NC.dtype)

@@ -5,15 +5,16 @@ Dimension key: N examples, C classes.
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from limbeck.objectives.base import LogitObjective, Traits
 from limbeck.objectives.checks import check_temperature
-from limbeck.objectives.divergences import kl, log_ratio
+from limbeck.objectives.divergences import kl
 from limbeck.objectives.pairing import paired
 
 Divergence = Literal["forward-kl", "reverse-kl", "jsd", "normalised-jsd", "total-variation"]
@@ -24,7 +25,7 @@ MIXED = ("jsd", "normalised-jsd")
 def kd(student_logits: Tensor, teacher_logits: Tensor, *, temperature: float = 4.0) -> Tensor:
     """T^2 KL(p||q) with p = softmax(t/T) and q = softmax(s/T), Hinton, Vinyals and Dean 2015, arXiv 1503.02531.
 
-    The gradient at the student's logits is T (q - p).
+    The gradient at the student's logits is T (q - p), and is taken in this form; it has no second derivative.
 
     Args:
         student_logits: [..., C].
@@ -37,10 +38,32 @@ def kd(student_logits: Tensor, teacher_logits: Tensor, *, temperature: float = 4
     Raises:
         ValueError: logits of different shapes.
     """
-    log_q_NC, log_p_NC = _softened(student_logits, teacher_logits, temperature, "kd")
-    # T^2 goes to the teacher's side, where it is no step of the backward pass.
-    weight_NC = temperature**2 * log_p_NC.exp()
-    return (weight_NC * log_ratio(log_p_NC, log_q_NC)).sum(dim=-1)
+    student_NC, teacher_NC = paired(student_logits, teacher_logits, "kd")
+    values_N: Tensor = _ForwardKl.apply(student_NC, teacher_NC, temperature)  # type: ignore[no-untyped-call]
+    return values_N
+
+
+class _ForwardKl(torch.autograd.Function):
+    """`kd` with its gradient in closed form: walking back through every operation takes half as long again."""
+
+    @staticmethod
+    def forward(ctx: Any, student_NC: Tensor, teacher_NC: Tensor, temperature: float) -> Tensor:
+        log_q_NC = F.log_softmax(student_NC / temperature, dim=-1)
+        log_p_NC = F.log_softmax(teacher_NC / temperature, dim=-1)
+        p_NC = log_p_NC.exp()
+        if ctx.needs_input_grad[0]:
+            ctx.save_for_backward(log_q_NC.exp().sub_(p_NC))
+            ctx.temperature = temperature
+        # A class at -inf in both would give inf - inf: with the lowest finite logarithms it gives 0.
+        lowest = torch.finfo(p_NC.dtype).min
+        terms_NC = log_p_NC.clamp_(min=lowest).sub_(log_q_NC.clamp_(min=lowest)).mul_(p_NC)
+        return terms_NC.sum(dim=-1).mul_(temperature**2)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient_N: Tensor) -> tuple[Tensor, None, None]:
+        (difference_NC,) = ctx.saved_tensors
+        return difference_NC * (ctx.temperature * gradient_N).unsqueeze(-1), None, None
 
 
 def reverse_kl(student_logits: Tensor, teacher_logits: Tensor, *, temperature: float = 4.0) -> Tensor:

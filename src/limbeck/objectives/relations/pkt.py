@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from limbeck.objectives.base import TapObjective, Traits
-from limbeck.objectives.relations.common import gram, unit, vectors
+from limbeck.objectives.relations.common import product, unit, vectors
 
 EPSILON = 1e-7
 """The published code's, in the length of a vector and in the ratio of two probabilities."""
@@ -19,7 +19,7 @@ EPSILON = 1e-7
 def pkt(student: Tensor, teacher: Tensor) -> Tensor:
     """Mean over j of p_t log((p_t + e) / (p_s + e)), Passalis and Tefas 2018, arXiv 1803.10837.
 
-    p_ij = k_ij / sum_j k_ij with k = (1 + cosine) / 2, the example itself with the others, and e = 1e-7. A mean, as
+    p_ij = k_ij / sum_j k_ij with k = 1 + cosine, the example itself with the others, and e = 1e-7. A mean, as
     in the published code: a row's KL divergence is N times as much. Through e a value may be below 0, by e times a
     few. An example whose features are all 0 has cosine 0 with all and gives no gradient.
 
@@ -51,7 +51,7 @@ class PKT(TapObjective):
         zero_at_teacher=True,
         non_negative=False,
         shift_invariant=False,
-        slack=1e-6,
+        slack=1e-4,  # Of the gradient: about sqrt(e) / N where a cosine is nearly -1.
         paper="Passalis and Tefas 2018, arXiv 1803.10837",
         formula="mean_j p_t log(p_t / p_s), p_ij = (1 + cos_ij) / sum_j (1 + cos_ij)",
         cost="N^2 D",
@@ -65,5 +65,6 @@ class PKT(TapObjective):
 def _neighbours(x_ND: Tensor) -> Tensor:
     """p, [N, N]."""
     # In float32 two opposite vectors may have a cosine below -1, and the logarithm of less than -e is NaN.
-    kernel_NN = ((gram(unit(x_ND, added=EPSILON)) + 1) / 2).clamp_min(0.0)
+    unit_ND = unit(x_ND, added=EPSILON)
+    kernel_NN = product(unit_ND, unit_ND.T).add_(1).relu_()
     return kernel_NN / kernel_NN.sum(dim=1, keepdim=True)

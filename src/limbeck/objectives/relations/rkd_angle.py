@@ -3,19 +3,20 @@
 Dimension key: N examples, B of them as vertices, D numbers of a vector.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
+from torch.autograd.function import once_differentiable
 
 from limbeck.objectives.base import TapObjective, Traits
-from limbeck.objectives.relations.common import gram, unit, vectors
+from limbeck.objectives.relations.common import gram, lengths, unit, vectors
 
-AT_ONCE = 2**22
-"""Numbers of a [B, N, N] or [B, N, D] alive at a time, a few of them; a larger batch takes its vertices in parts."""
+WHOLE, PART = 2**22, 2**20
+"""Numbers of [N, N, N] or [N, N, D] up to which a batch is taken whole, and of [B, N, N] or [B, N, D] in a part."""
 
 
 def rkd_angle(student: Tensor, teacher: Tensor) -> Tensor:
@@ -37,11 +38,12 @@ def rkd_angle(student: Tensor, teacher: Tensor) -> Tensor:
     """
     student_ND, teacher_ND = vectors(student, teacher, "rkd-angle")
     count = len(student_ND)
-    vertices = max(1, AT_ONCE // max(1, count * max(count, student_ND.shape[1], teacher_ND.shape[1])))
-    if vertices >= count:
+    numbers = count * max(count, student_ND.shape[1], teacher_ND.shape[1])
+    if count * numbers <= WHOLE:
         return _at_vertices(student_ND, student_ND, teacher_ND, teacher_ND)
-    parts = zip(student_ND.split(vertices), teacher_ND.split(vertices), strict=True)
-    return torch.cat([_at_vertices_again(student_BD, student_ND, t_BD, teacher_ND) for student_BD, t_BD in parts])
+    teacher_ND = teacher_ND.to(student_ND.dtype)
+    values_N: Tensor = _InParts.apply(student_ND, teacher_ND, max(1, PART // numbers))  # type: ignore[no-untyped-call]
+    return values_N
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +74,60 @@ def _at_vertices(student_BD: Tensor, student_ND: Tensor, teacher_BD: Tensor, tea
     return F.smooth_l1_loss(ours_BNN, theirs_BNN, reduction="none").mean(dim=(1, 2))
 
 
-def _at_vertices_again(*vertices_and_all: Tensor) -> Tensor:
-    """The same, computed again where its gradient is asked for."""
-    values_B: Tensor = checkpoint(_at_vertices, *vertices_and_all, use_reentrant=False, preserve_rng_state=False)
-    return values_B
+class _InParts(torch.autograd.Function):
+    """The values of all vertices, a few at a time, in tensors that every part uses anew.
+
+    Memory taken and freed for each part (`torch.utils.checkpoint`) is not all used again by the allocator: at N = 1024
+    the process grew by 4 GiB.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, student_ND: Tensor, teacher_ND: Tensor, vertices: int) -> Tensor:
+        ctx.save_for_backward(student_ND, teacher_ND)
+        ctx.vertices = vertices
+        values_N = student_ND.new_empty(len(student_ND))
+        for at, _, apart_BNN, spare_BNN, _ in _parts(student_ND, teacher_ND, vertices):
+            clipped_BNN = torch.clamp(apart_BNN.abs_(), max=1.0, out=spare_BNN)
+            values_N[at] = apart_BNN.sub_(clipped_BNN, alpha=0.5).mul_(clipped_BNN).mean(dim=(1, 2))
+        return values_N
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient_N: Tensor) -> tuple[Tensor, None, None]:
+        student_ND, teacher_ND = ctx.saved_tensors
+        gradient_ND = torch.zeros_like(student_ND)
+        spare_BND = student_ND.new_empty(ctx.vertices, *student_ND.shape)
+        for at, unit_BND, apart_BNN, _, lengths_BN1 in _parts(student_ND, teacher_ND, ctx.vertices):
+            # Of a cosine and of the one with j and k exchanged, which is the same: twice.
+            slope_BNN = apart_BNN.clamp_(-1.0, 1.0).mul_(gradient_N[at, None, None] * (2 / len(student_ND) ** 2))
+            along_BND = torch.bmm(slope_BNN, unit_BND, out=spare_BND[: len(unit_BND)])
+            # What would change the length of a side is taken away, in the place of the unit vectors.
+            along_BN1 = torch.linalg.vecdot(unit_BND, along_BND)[..., None]
+            side_BND = along_BND.sub_(unit_BND.mul_(along_BN1)).div_(lengths_BN1)
+            gradient_ND += side_BND.sum(dim=0)
+            gradient_ND[at] -= side_BND.sum(dim=1)
+        return gradient_ND, None, None
+
+
+def _parts(
+    student_ND: Tensor, teacher_ND: Tensor, vertices: int
+) -> Iterator[tuple[slice, Tensor, Tensor, Tensor, Tensor]]:
+    """Of each part: its vertices, the student's unit sides, a_s - a_t, as much spare room, the student's lengths."""
+    count = len(student_ND)
+    ours_BND, theirs_BND = (x_ND.new_empty(vertices, *x_ND.shape) for x_ND in (student_ND, teacher_ND))
+    ours_BNN, theirs_BNN = (student_ND.new_empty(vertices, count, count) for _ in range(2))
+    for first in range(0, count, vertices):
+        at = slice(first, min(first + vertices, count))
+        size = at.stop - first
+        lengths_BN1 = _cosines(student_ND, at, ours_BND[:size], ours_BNN[:size])
+        _cosines(teacher_ND, at, theirs_BND[:size], theirs_BNN[:size])
+        yield at, ours_BND[:size], ours_BNN[:size].sub_(theirs_BNN[:size]), theirs_BNN[:size], lengths_BN1
+
+
+def _cosines(x_ND: Tensor, at: slice, unit_BND: Tensor, cosines_BNN: Tensor) -> Tensor:
+    """Fill the unit sides at these vertices, and the cosines between them; gives the lengths, inf for 0."""
+    torch.sub(x_ND, x_ND[at, None], out=unit_BND)
+    lengths_BN1 = lengths(unit_BND)
+    unit_BND.div_(lengths_BN1)
+    torch.bmm(unit_BND, unit_BND.mT, out=cosines_BNN)
+    return lengths_BN1

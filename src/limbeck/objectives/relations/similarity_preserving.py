@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from limbeck.objectives.base import TapObjective, Traits
-from limbeck.objectives.relations.common import gram, unit, vectors
+from limbeck.objectives.relations.common import product, unit, vectors
 
 
 def similarity_preserving(student: Tensor, teacher: Tensor) -> Tensor:
@@ -29,7 +29,7 @@ def similarity_preserving(student: Tensor, teacher: Tensor) -> Tensor:
         ValueError: different numbers of examples.
     """
     student_ND, teacher_ND = vectors(student, teacher, "similarity-preserving")
-    apart_NN = F.mse_loss(unit(gram(student_ND)), unit(gram(teacher_ND)), reduction="none")
+    apart_NN = F.mse_loss(_similarities(student_ND), _similarities(teacher_ND), reduction="none")
     return apart_NN.mean(dim=1)
 
 
@@ -55,3 +55,8 @@ class SimilarityPreserving(TapObjective):
     def values(self, student: Tensor, teacher: Tensor, learnt: nn.Module | None) -> Tensor:
         """Values [N] from features [N, ...]."""
         return similarity_preserving(student, teacher)
+
+
+def _similarities(x_ND: Tensor) -> Tensor:
+    """G, [N, N]."""
+    return unit(product(x_ND, x_ND.T))

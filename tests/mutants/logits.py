@@ -1,20 +1,14 @@
-"""Deliberate defects, most of which a peer has shipped; the contract suite must kill every one.
+"""Spoilt logit objectives."""
 
-Each declares the traits of the objective that it spoils, and under `KILLED_BY` in test_testing.py stand the promises
-that it breaks, all of them: a promise that stops catching it is noticed, and so is one that starts to.
-"""
-
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from limbeck.objectives import UNLABELLED, Traits
+from limbeck.objectives import UNLABELLED, CrossEntropy, HardTargets, Objective, SoftTargets, Traits
 from limbeck.signal import Signal
-
-SOFT = Traits(needs="teacher", zero_at_teacher=True)
 
 
 def log_softened(output, signal, temperature):
@@ -33,10 +27,10 @@ def kl(log_a, log_b):
 class Mutant:
     """A spoilt forward KL, unless `spoils` says otherwise; the subclasses say how."""
 
-    spoils: ClassVar[str] = "forward-kl"
+    spoils: ClassVar[Objective] = SoftTargets()
     name: str = "mutant"
     temperature: float = 4.0
-    traits: ClassVar[Traits] = SOFT
+    traits: ClassVar[Traits] = SoftTargets.traits
 
 
 class NoTemperatureSquared(Mutant):
@@ -117,7 +111,7 @@ class NaNWhereAbsent(Mutant):
 class NaNGradientWhereAbsent(Mutant):
     """distillm, torchtune: masked after the product, so the value is right and the gradient NaN (reverse KL)."""
 
-    spoils = "reverse-kl"
+    spoils = SoftTargets(divergence="reverse-kl")
 
     def __call__(self, output: Signal, signal: Signal, labels: Tensor) -> Tensor:
         log_q, log_p = log_softened(output, signal, self.temperature)
@@ -232,7 +226,7 @@ class CutVocabulary(Mutant):
 class ComparesNeighbours(Mutant):
     """RepDistiller's CC: each example is set against the next, so the value hangs on the order of the batch."""
 
-    traits = Traits(needs="teacher", zero_at_teacher=True, coupling="batch")
+    traits = replace(SoftTargets.traits, coupling="batch")
 
     def __call__(self, output: Signal, signal: Signal, labels: Tensor) -> Tensor:
         log_q, log_p = log_softened(output, signal, self.temperature)
@@ -245,8 +239,8 @@ class HardMutant:
     """A spoilt cross-entropy."""
 
     name: str = "hard-mutant"
-    spoils: ClassVar[str] = "cross-entropy"
-    traits: ClassVar[Traits] = Traits(needs="labels", zero_at_teacher=False)
+    spoils: ClassVar[Objective] = CrossEntropy()
+    traits: ClassVar[Traits] = CrossEntropy.traits
 
 
 class MeanOverLabelled(HardMutant):
@@ -273,72 +267,86 @@ class WeighedByTheTeacher(HardMutant):
         return doubts * F.cross_entropy(logits, labels, reduction="none", ignore_index=UNLABELLED)
 
 
-# ----------------------------------------------------------------------------------------------------- steps
+@dataclass(frozen=True, kw_only=True)
+class ChoiceMutant:
+    """Spoilt hard targets."""
+
+    name: str = "choice-mutant"
+    spoils: ClassVar[Objective] = HardTargets()
+    traits: ClassVar[Traits] = HardTargets.traits
 
 
-def one_step(student, batch, terms, divisors, *, scale=1.0, weights=None):
-    """The real step with its divisors, scale and weights left open."""
-    output = Signal(student(batch.inputs))
-    shares = [
-        term.objective(output, batch.signal, batch.labels).sum() / divisor
-        for term, divisor in zip(terms, divisors, strict=True)
-    ]
-    weights = [term.weight for term in terms] if weights is None else weights
-    sum(scale * weight * share for weight, share in zip(weights, shares, strict=True)).backward()
-    return torch.stack(shares).detach()
+class ConfidentOnly(ChoiceMutant):
+    """FixMatch's threshold, kept from semi-supervised training: what the teacher doubts teaches nothing."""
+
+    def __call__(self, output: Signal, signal: Signal, labels: Tensor) -> Tensor:
+        log_q, log_p = log_softened(output, signal, 1.0)
+        sure = log_p.exp().amax(dim=1) > 0.95
+        return sure * F.nll_loss(log_q, log_p.argmax(dim=1), reduction="none")
 
 
-def mean_per_micro_batch(student, batch, terms, counts, *, bf16=False):
-    """torchtune's recipe: every micro-batch is divided by its own size."""
-    hard_share = counts.labelled / counts.examples
-    sizes = [len(batch.labels) * (hard_share if term.objective.traits.needs == "labels" else 1) for term in terms]
-    return one_step(student, batch, terms, sizes)
+class SoftmaxTwice(ChoiceMutant):
+    """Probabilities given to a loss that takes logits: the softmax of a softmax, which cannot become sure."""
+
+    def __call__(self, output: Signal, signal: Signal, labels: Tensor) -> Tensor:
+        log_q, log_p = log_softened(output, signal, 1.0)
+        return F.cross_entropy(log_q.exp(), log_p.argmax(dim=1), reduction="none")
 
 
-def divided_twice(student, batch, terms, counts, *, bf16=False):
-    """torchtune's recipe: by the count of the step, and once more; the value it reports is right."""
-    divisors = [counts.of(term) for term in terms]
-    return one_step(student, batch, terms, divisors, scale=1 / counts.examples)
-
-
-def labelled_of_the_micro_batch(student, batch, terms, counts, *, bf16=False):
-    """F.cross_entropy's mean: divided by the labels that happen to be in the micro-batch, 0 / 0 without any."""
-    labelled = (batch.labels != UNLABELLED).sum()
-    hard = [term.objective.traits.needs == "labels" for term in terms]
-    return one_step(student, batch, terms, [labelled if is_hard else counts.examples for is_hard in hard])
-
-
-def labelled_divided_by_all(student, batch, terms, counts, *, bf16=False):
-    """A mean over all examples: at 1 % labels the hard loss weighs a hundredth of its alpha."""
-    return one_step(student, batch, terms, [counts.examples] * len(terms))
-
-
-def weights_swapped(student, batch, terms, counts, *, bf16=False):
-    """attention-transfer, DeiT, KD_Lib against torchdistill, Keras: alpha on the other term."""
-    weights = [term.weight for term in reversed(terms)]
-    return one_step(student, batch, terms, [counts.of(term) for term in terms], weights=weights)
-
-
-def weights_forgotten(student, batch, terms, counts, *, bf16=False):
-    """The terms are added as they are."""
-    return one_step(student, batch, terms, [counts.of(term) for term in terms], weights=[1.0] * len(terms))
-
-
-def gradients_zeroed_each_time(student, batch, terms, counts, *, bf16=False):
-    """The classic accumulation defect: only the last micro-batch counts."""
-    student.zero_grad()
-    return one_step(student, batch, terms, [counts.of(term) for term in terms])
-
-
-def weighted_values(student, batch, terms, counts, *, bf16=False):
-    """What is logged as the distillation loss already holds its weight."""
-    shares = one_step(student, batch, terms, [counts.of(term) for term in terms])
-    return shares * torch.tensor([term.weight for term in terms])
-
-
-def teacher_trained_too(student, batch, terms, counts, *, bf16=False):
-    """A live teacher called without no_grad: backward goes through it as well."""
-    values = one_step(student, batch, terms, [counts.of(term) for term in terms])
-    if batch.signal is not None and batch.signal.logits.requires_grad:
-        batch.signal.logits.square().sum().backward()
-    return values
+KILLED_BY = {
+    NoTemperatureSquared: {"has_one_gradient_size_at_all_temperatures", "matches_the_definition"},
+    MeanOverClasses: {"bears_absent_classes", "matches_the_definition"},
+    Reversed: {"matches_the_definition"},
+    OneSidedTemperature: {
+        "is_zero_at_the_teacher",
+        "has_one_gradient_size_at_all_temperatures",
+        "matches_the_definition",
+    },
+    ReducedEarly: {
+        "one_value_per_example",
+        "treats_each_example_alone",
+        "permutes_with_examples",
+        "matches_the_definition",
+    },
+    BroadcastMean: {"treats_each_example_alone", "matches_the_definition"},
+    CrossEntropyCalledKL: {"is_zero_at_the_teacher", "matches_the_definition"},
+    TeacherNotDetached: {"takes_the_teacher_as_constant"},
+    NaNWhereAbsent: {"bears_absent_classes"},
+    NaNGradientWhereAbsent: {"bears_absent_classes"},
+    LogOfProbabilities: {"bears_extreme_logits"},
+    ClampedProbabilities: {"matches_the_definition"},
+    BroadcastsWidthOne: {"refuses_other_widths"},
+    HalfPrecision: {"is_in_float32_at_least", "keeps_its_digits_in_half_precision"},
+    AlwaysFloat32: {
+        "is_in_float32_at_least",
+        "is_zero_at_the_teacher",
+        "ignores_a_shift_of_logits",
+        "has_the_gradient_of_its_value",
+        "permutes_with_classes",
+        "bears_absent_classes",
+        "matches_the_definition",
+    },
+    RightValueWrongGradient: {"has_the_gradient_of_its_value", "matches_the_definition"},
+    MeanSquaredProbabilities: {"bears_absent_classes", "matches_the_definition"},
+    MaskedByLabels: {"needs_no_labels", "matches_the_definition"},
+    TruncatedWithoutTail: {
+        "is_zero_at_the_teacher",
+        "is_never_negative",
+        "has_one_gradient_size_at_all_temperatures",
+        "matches_the_definition",
+    },
+    RawLogits: {"ignores_a_shift_of_logits", "matches_the_definition"},
+    CutVocabulary: {"permutes_with_classes", "matches_the_definition"},
+    ComparesNeighbours: {"permutes_with_examples", "matches_the_definition"},
+    MeanOverLabelled: {
+        "is_in_float32_at_least",
+        "keeps_its_digits_in_half_precision",
+        "treats_each_example_alone",
+        "is_nothing_without_labels",
+        "matches_the_definition",
+    },
+    UnlabelledAsClassZero: {"is_nothing_without_labels", "matches_the_definition"},
+    WeighedByTheTeacher: {"needs_no_teacher", "matches_the_definition"},
+    ConfidentOnly: {"matches_the_definition"},
+    SoftmaxTwice: {"bears_absent_classes", "matches_the_definition"},
+}
