@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from limbeck.data import derive_seed
@@ -191,15 +192,20 @@ def ask_once(opened: Run, teacher: Teacher, data: Prepared) -> LabelStore:
     """The label store of a run; rank 0 asks, the others read."""
     if not opened.world.leads:
         opened.world.wait()
-    store = label(opened.directory / "labels", teacher, data.train, watch=opened.watch, stop=opened.stop)
+    # Features of every view are asked for at every step: those of the plain examples need no room on the disk.
+    live = opened.recipe.distill.views == "live"
+    asked = teacher.without_taps() if live and isinstance(teacher, ModuleTeacher) else teacher
+    store = label(opened.directory / "labels", asked, data.train, watch=opened.watch, stop=opened.stop)
     if opened.world.leads:
         opened.world.wait()
     return store
 
 
 def _signals(opened: Run, store: LabelStore, teacher: Teacher, data: Prepared) -> Signals:
-    if opened.recipe.distill.views == "live":
-        return Live(teacher, data.train, store.signals.logits.dtype)
+    distill = opened.recipe.distill
+    if distill.views == "live":
+        # What is stored tells whether float16 bears the logits; of features nobody has looked.
+        return Live(teacher, data.train, torch.float32 if distill.teacher_taps else store.signals.logits.dtype)
     return store.signals
 
 
@@ -213,12 +219,15 @@ def check_chain(opened: Run, data: Prepared, materials: Materials, teacher: Teac
         RecipeError: likewise, with the term's name.
     """
     recipe = opened.recipe
+    student = new_student(recipe, data, materials, recipe.proof.seeds[0])
+    if "direct" in recipe.proof.arms:
+        check_terms(opened, student, teacher, data)
     for number in range(1, len(recipe.student.chain) + 1):
         assistant = _new_assistant(opened, number, data, materials)
         check_pairing(assistant, data.train, recipe.student.preprocess or data.preprocess)
         check_terms(opened, assistant, teacher, data)
         teacher = _as_teacher(opened, assistant, data)
-    check_terms(opened, new_student(recipe, data, materials, recipe.proof.seeds[0]), teacher, data)
+    check_terms(opened, student, teacher, data)
 
 
 def _assistant(opened: Run, number: int, signals: Signals, data: Prepared, materials: Materials) -> ModuleTeacher:

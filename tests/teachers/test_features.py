@@ -348,3 +348,16 @@ def test_a_damaged_feature_is_told(open_store, small_shards):
     path.write_bytes(data)
     with pytest.raises(DataError, match=path.name):
         open_store(teacher(taps=TAPS), examples_of(40))
+
+
+def test_a_live_view_that_float16_cannot_hold_keeps_its_float32():
+    class Loud(nn.Module):
+        def forward(self, x):
+            return 1e3 * x.flatten(1)[:, :3]
+
+    examples = examples_of(6)
+    live = Live(teacher(Loud(), Preprocess()), examples, torch.float16)
+    rows = torch.arange(6)
+    answer = live.fetch(rows, examples.inputs[rows]).logits
+    assert answer.abs().max() > torch.finfo(torch.float16).max
+    torch.testing.assert_close(answer, 1e3 * examples.inputs[rows].float().flatten(1)[:, :3], rtol=1e-3, atol=1e-3)

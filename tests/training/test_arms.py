@@ -209,12 +209,13 @@ def test_the_hard_teacher_shows_no_features():
     ]
 
 
-def test_a_hard_teacher_that_has_only_features_to_show_is_silent():
-    _, found = tapped("hard-teacher", Distill(alpha=1.0, terms=TAPS))
-    assert [term.name for term in found.terms] == ["student_loss"]
-    assert found.signals is None
-    with pytest.raises(RecipeError, match="hard-teacher has no labelled"):
-        tapped("hard-teacher", Distill(alpha=1.0, terms=TAPS), labelled=0)
+def test_a_hard_teacher_that_has_only_features_to_show_is_refused():
+    """Its arm would be the labels alone, under a teacher's name."""
+    for labelled in ({}, {"labelled": 0}):
+        with pytest.raises(
+            RecipeError, match="hard-teacher came with a loss that looks at the teacher's features alone"
+        ):
+            tapped("hard-teacher", Distill(alpha=1.0, terms=TAPS), **labelled)
     _, found = tapped("distilled", Distill(alpha=1.0, terms=TAPS), labelled=0)
     assert [term.name for term in found.terms] == ["term0_hint", "term1_vid", "term2_hint"]
 

@@ -63,6 +63,12 @@ class ModuleTeacher:
         """See `Teacher.knows`."""
         return True
 
+    def without_taps(self) -> "ModuleTeacher":
+        """The same network, asked for its logits alone."""
+        bare = ModuleTeacher(self.module, self.preprocess, self.device)
+        bare.gives = self.gives
+        return bare
+
 
 class CallableTeacher:
     """A function from preprocessed inputs to answers. It shows no weights, so only its probes can tell it changed."""

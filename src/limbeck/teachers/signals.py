@@ -76,7 +76,8 @@ class Live:
     Args:
         teacher: who is asked.
         examples: the set whose rows are asked for.
-        dtype: of the encoding, so that a live answer and a stored one of the same batch are equal bit for bit.
+        dtype: of the encoding, so that a live answer and a stored one of the same batch are equal bit for bit; a view
+            that it cannot hold keeps its float32.
     """
 
     teacher: Teacher
@@ -91,7 +92,8 @@ class Live:
 
     def _written(self, values: Tensor, inputs: Tensor) -> Tensor:
         """As a store would give it back, beside its inputs."""
-        return decode(encode(values, self.dtype)).to(inputs.device)
+        given = decode(encode(values, self.dtype))
+        return torch.where(given.isfinite(), given, values).to(inputs.device)
 
     def to(self, device: torch.device) -> "Live":
         """See `Signals.to`: a live answer follows its inputs."""

@@ -7,6 +7,7 @@ hears the first teacher where `distilled` hears the last assistant.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
@@ -159,7 +160,7 @@ def lesson_of(
         seen = examples if len(labelled) == len(examples) else examples.select(labelled)
         return Lesson(seen, None, (Term("student_loss", 1.0, objective),), preprocess)
     if arm == "hard-teacher":
-        loss = tuple(_without_doubts(term) for term in loss if not term.objective.traits.taps)
+        loss = _without_doubts(loss)
     if not loss:
         raise _unlabelled(arm)
     if arm == "shuffled-teacher":
@@ -174,6 +175,18 @@ def lesson_of(
     return Lesson(examples, signals if heard else None, loss, preprocess)
 
 
+def _without_doubts(loss: Sequence[Term]) -> tuple[Term, ...]:
+    """The teacher's first choice in the place of its logits, and nothing in the place of its features."""
+    kept = tuple(_hardened(term) for term in loss if not term.objective.traits.taps)
+    if len(kept) < len(loss) and not any(term.objective.traits.hears_teacher for term in kept):
+        raise RecipeError(
+            "the arm hard-teacher came with a loss that looks at the teacher's features alone",
+            expected="an objective on its logits, of which the answers can be taken",
+            do="give distillation_loss a weight, or leave the arm out",
+        )
+    return kept
+
+
 def _unlabelled(arm: ArmName) -> RecipeError:
     return RecipeError(
         f"the arm {arm} has no labelled examples to learn from",
@@ -182,7 +195,7 @@ def _unlabelled(arm: ArmName) -> RecipeError:
     )
 
 
-def _without_doubts(term: Term) -> Term:
+def _hardened(term: Term) -> Term:
     if not term.objective.traits.hears_teacher:
         return term
     schedule = replace(term.schedule, temperature=None) if term.schedule else None
