@@ -125,6 +125,7 @@ def supplied(tmp_path, monkeypatch):
         "test_images": test_images,
         "test_labels": test_labels,
         "batch": torch.from_numpy(test_images[:5]),
+        "batch_labels": torch.from_numpy(test_labels[:5]),
     }
 
 

@@ -8,10 +8,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from limbeck import functional
     from limbeck.distillation import Result, distill
     from limbeck.errors import LimbeckError
     from limbeck.objectives import CrossEntropy, HardTargets, SoftTargets
-    from limbeck.teachers import load_model
+    from limbeck.teachers import Ensemble, load_model
+    from limbeck.training import Distill, WeightedTerm
 
 __version__ = "0.1.0"
 
@@ -21,15 +23,32 @@ _HOMES = {
     "Result": "limbeck.distillation",
     "load_model": "limbeck.teachers",
     "CrossEntropy": "limbeck.objectives",
+    "Distill": "limbeck.training",
+    "Ensemble": "limbeck.teachers",
     "HardTargets": "limbeck.objectives",
     "LimbeckError": "limbeck.errors",
     "SoftTargets": "limbeck.objectives",
+    "WeightedTerm": "limbeck.training",
 }
 
-__all__ = ["CrossEntropy", "HardTargets", "LimbeckError", "Result", "SoftTargets", "distill", "load_model"]
+__all__ = [
+    "CrossEntropy",
+    "Distill",
+    "Ensemble",
+    "HardTargets",
+    "LimbeckError",
+    "Result",
+    "SoftTargets",
+    "WeightedTerm",
+    "distill",
+    "functional",
+    "load_model",
+]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "functional":
+        return import_module("limbeck.functional")
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'limbeck' has no attribute {name!r}")

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 import typer
 
-from limbeck.cli import app
+from limbeck.cli import app, step_costs
 from limbeck.cli.progress import _Lines, facts_text, progress_on_stderr
 from limbeck.objectives import CATALOGUE
 from limbeck.progress import Progress
@@ -20,7 +21,7 @@ VERBS = {
     "distill": {"recipe", "--set", "--resume", "--overwrite", "--allow-weak-teacher", "--require", "--json"},
     "peek": {"run", "--example", "--temperature", "-T", "--json"},
     "report": {"run", "--json"},
-    "list": {"kind", "--json"},
+    "list": {"kind", "--time", "--json"},
     "doctor": {"--json"},
 }
 """Every verb with its arguments and options: whoever adds one, adds it here and to the documents."""
@@ -202,3 +203,14 @@ def test_progress_on_a_terminal_is_a_bar(monkeypatch: pytest.MonkeyPatch, capsys
         watch(Progress("first", 1, 2, {"loss": 1.0}))
         watch(Progress("second", 1, 1))
     assert capsys.readouterr().out == ""
+
+
+def test_list_measures_what_a_step_costs(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(step_costs, "EXAMPLES", 6)
+    monkeypatch.setattr(step_costs, "MAPS", (3, 4, 4))
+    said = limbeck_says("list", "objectives", "--time", "--json")
+    listed = json.loads(said.out)["objectives"]
+    assert set(listed) == set(CATALOGUE)
+    assert all(entry["milliseconds"] > 0 for entry in listed.values())
+    assert re.search(r"cost N C, \d+\.\d\d ms here", limbeck_says("list", "objectives", "--time").out)
+    assert "milliseconds" not in json.loads(limbeck_says("list", "objectives", "--json").out)["objectives"]["dkd"]
