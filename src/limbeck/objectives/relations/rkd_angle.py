@@ -37,13 +37,15 @@ def rkd_angle(student: Tensor, teacher: Tensor) -> Tensor:
         ValueError: different numbers of examples.
     """
     student_ND, teacher_ND = vectors(student, teacher, "rkd-angle")
-    count = len(student_ND)
+    count, dtype = len(student_ND), student_ND.dtype
+    if max(student_ND.shape[1], teacher_ND.shape[1]) > count:
+        student_ND, teacher_ND = _turned(student_ND), _turned(teacher_ND)
     numbers = count * max(count, student_ND.shape[1], teacher_ND.shape[1])
     if count * numbers <= WHOLE:
-        return _at_vertices(student_ND, student_ND, teacher_ND, teacher_ND)
+        return _at_vertices(student_ND, student_ND, teacher_ND, teacher_ND).to(dtype)
     teacher_ND = teacher_ND.to(student_ND.dtype)
     values_N: Tensor = _InParts.apply(student_ND, teacher_ND, max(1, PART // numbers))  # type: ignore[no-untyped-call]
-    return values_N
+    return values_N.to(dtype)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +67,17 @@ class RKDAngle(TapObjective):
     def values(self, student: Tensor, teacher: Tensor, learnt: nn.Module | None) -> Tensor:
         """Values [N] from features [N, ...]."""
         return rkd_angle(student, teacher)
+
+
+def _turned(x_ND: Tensor) -> Tensor:
+    """The same points in float64 and in no more than N dimensions, turned: no angle between them changes.
+
+    All sides lie in the span of the axes, so that a gradient with the axes held fixed is exact.
+    """
+    with torch.no_grad():
+        centre_1D = x_ND.mean(dim=0, keepdim=True, dtype=torch.float64)
+        axes_DM: Tensor = torch.linalg.qr((x_ND - centre_1D).T).Q
+    return (x_ND - centre_1D) @ axes_DM
 
 
 def _at_vertices(student_BD: Tensor, student_ND: Tensor, teacher_BD: Tensor, teacher_ND: Tensor) -> Tensor:
