@@ -341,7 +341,7 @@ def test_a_watcher_hears_of_every_stage(tmp_path: Path):
         ({"test": images(1, 9)}, "a training example"),
         ({"test": (rows(1, 9)[0][:, :5], rows(1, 9)[1])}, "the shape of a training example"),
         ({"classes": ["a", "b"]}, "labels have no class"),
-        ({"teacher": [lambda x: 4 * x[:, :3], 3]}, "the teacher is a list"),
+        ({"teacher": [lambda x: 4 * x[:, :3], 3]}, "member 1 of the teacher is a int"),
         ({"teacher": []}, "the teacher is a list"),
         ({"teacher": [module_teacher(), nn.Linear(6, 4)]}, "the teacher gives 4 classes"),
         ({"distillation": {"alpha": 0.3}}, "distillation is a dict"),
@@ -359,7 +359,7 @@ def test_a_watcher_hears_of_every_stage(tmp_path: Path):
         ({"generations": "2"}, "student.generations is '2'"),
         ({"arms": ["distilled", "direct"]}, "the arm direct leaves out assistants and generations"),
         ({"alpha": Linear(start=0.5, end=1.5)}, "alpha is a share"),
-        ({"temperature": Linear(start=4.0, end=0.0)}, "temperature must stay above 0"),
+        ({"temperature": Linear(start=4.0, end=0.0)}, "temperature must be"),
         ({"alpha": 1.1}, "alpha is a share"),
         ({"alpha": "0.1"}, "alpha is '0.1'"),
         ({"alpha": None, "temperature": "4"}, "objective.temperature is '4'"),
@@ -422,3 +422,21 @@ def test_a_setting_beside_the_object_that_has_it_is_refused(tmp_path: Path, both
 def test_names_are_found_by_tab():
     assert {"distill", "Result", "LimbeckError", "load_model"} <= set(dir(limbeck))
     assert issubclass(RecipeError, limbeck.LimbeckError)
+
+
+def test_a_loss_of_ones_own_takes_a_number_for_its_temperature():
+    assert limbeck.Distill(temperature=2).objective.temperature == 2
+    assert limbeck.Distill(temperature=2).temperature is None
+    with pytest.raises(ValueError, match="give it once"):
+        limbeck.Distill(temperature=2, objective=limbeck.SoftTargets(temperature=3))
+    with pytest.raises(ValueError, match="terms are WeightedTerm"):
+        limbeck.Distill(terms=((1.0, limbeck.SoftTargets()),))
+
+
+def test_a_soft_label_objective_without_logits_is_refused_in_words(tmp_path: Path):
+    with pytest.raises(RecipeError, match="hint hears no logits"):
+        tell(tmp_path / "run", objective=Hint(student="a", teacher="b"))
+
+
+def test_inputs_to_preprocess_may_be_an_array():
+    assert Preprocess(scale=2.0)(np.array([[2, 4]])).tolist() == [[1.0, 2.0]]

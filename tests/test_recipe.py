@@ -398,7 +398,7 @@ def test_a_mistake_in_a_schedule_is_named(key: str, value: Any, words: str):
 @pytest.mark.parametrize(
     ("distill", "words"),
     [
-        ({"temperature": {"name": "linear", "start": 8, "end": 0}}, "temperature must stay above 0"),
+        ({"temperature": {"name": "linear", "start": 8, "end": 0}}, "temperature must be"),
         ({"temperature": {"name": "linear", "start": 8, "end": 1}, "distillation_temp": 4}, "temperature and dist"),
         ({"temperature": [8, 1]}, "distill.objective.temperature is [8, 1]"),
         ({"objective": {"name": "hint", "student": "a", "teacher": "b"}}, "hint hears no logits"),
@@ -481,3 +481,17 @@ def test_paths_of_users(monkeypatch: pytest.MonkeyPatch):
     for text in ("~nobody-of-this-name/runs", "a\0b"):
         with pytest.raises(RecipeError, match="out is '"):
             path_of(text, "out")
+
+
+def test_stored_features_of_plain_examples_are_refused_for_augmented_students():
+    """A mirrored image beside the features of the plain one teaches the wrong place."""
+    given_tree = parse_yaml(DESIGN, where="here")
+    changes = {
+        "student.model": {"name": "convnet"},
+        "fit.augment": {"flip": True},
+        "distill.terms": [{"weight": 1, "objective": {"name": "hint", "student": "conv1", "teacher": "conv1"}}],
+    }
+    with pytest.raises(RecipeError, match="stored features are those of the plain example: set"):
+        recipe_from_tree(given_tree, changes, where="here")
+    recipe_from_tree(given_tree, {**changes, "distill.views": "live"}, where="here")
+    recipe_from_tree(given_tree, {**changes, "fit.augment": {}}, where="here")

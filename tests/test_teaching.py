@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
+from limbeck import teaching
 from limbeck.errors import DataError, Interrupted, RecipeError
 from limbeck.files import digest_tensors, read_json
 from limbeck.models import ConvNet, Mlp, initialise, parameters
 from limbeck.progress import Progress
-from limbeck.recipe import recipe_from_tree
+from limbeck.recipe import SavedTeacher, recipe_from_tree
 from limbeck.record import read_record
 from limbeck.rundir import ORIGIN
 from limbeck.teachers import load_model
@@ -335,3 +336,10 @@ def test_what_makes_no_sense_is_refused_in_words(npz: Path, changes: dict[str, A
     with pytest.raises(RecipeError) as caught:
         recipe_from_tree(tree(npz, "OUT"), changes, where="the test")
     assert words in caught.value.came
+
+
+def test_a_path_to_an_ensemble_says_where_its_members_lie(tmp_path: Path):
+    (tmp_path / "teacher" / "member-0").mkdir(parents=True)
+    with pytest.raises(DataError, match="holds an ensemble of 1") as caught:
+        teaching._loaded(SavedTeacher(path=str(tmp_path / "teacher")), None, "teacher")
+    assert "member-0" in caught.value.do

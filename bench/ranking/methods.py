@@ -23,7 +23,7 @@ def each(objectives: list[dict[str, Any]], *pairs: tuple[float, float]) -> list[
     return [setting for objective in objectives for setting in soft(objective, *pairs)]
 
 
-def tapped(*terms: tuple[float, dict[str, Any]], scales: tuple[float, ...] = (1.0, 0.1, 10.0)) -> list[Setting]:
+def tapped(*terms: tuple[float, dict[str, Any]], scales: tuple[float, ...] = (1.0, 0.1, 10.0, 100.0)) -> list[Setting]:
     """Terms on features beside the labels alone, their published weights times each scale."""
     return [
         {
@@ -72,7 +72,7 @@ METHODS: dict[str, list[Setting]] = {
     "logit-mse, centred": soft({"name": "logit-mse", "centred": True}, (0.1, 0.9), (0.1, 0.1), (0.1, 9.0)),
     "bernoulli-targets": each(temperatures({"name": "bernoulli-targets"}, 4, 2), HINTON),
     "hard-targets": soft({"name": "hard-targets"}, HINTON),
-    "hint": tapped((100.0, {"name": "hint"}), scales=(1.0, 0.1, 0.01)),
+    "hint": tapped((100.0, {"name": "hint"}), scales=(1.0, 0.1, 0.01, 10.0)),
     "feature, cosine": tapped((10.0, {"name": "feature", "distance": "cosine"})),
     "attention-transfer": tapped((1000.0, {"name": "attention-transfer"})),
     "vid": tapped((1.0, {"name": "vid"})),

@@ -5,7 +5,7 @@ from copy import deepcopy
 from dataclasses import dataclass, is_dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from torch import Tensor, nn
@@ -22,6 +22,8 @@ from limbeck.recipe_text import build
 from limbeck.report import closing_sentence, write_report
 from limbeck.teachers import Ensemble, SavedModel, load_model
 from limbeck.training import ArmName, Distill, Fit, Schedule
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -223,7 +225,7 @@ def _loss_of(alpha: Any, temperature: Any, objective: Any) -> Distill:
     elif objective is None:
         plain["objective"] = _given({"name": "soft-targets", "temperature": temperature})
     loss = build(Distill, plain, where="limbeck.distill", do="mend the argument")
-    return loss if objective is None else replace(loss, objective=objective)
+    return loss if objective is None else _put(loss, objective=objective)
 
 
 def _checked(distillation: Any) -> Distill:
@@ -238,8 +240,13 @@ def _checked(distillation: Any) -> Distill:
 
 def _with_loss(recipe: Recipe, loss: Distill) -> Recipe:
     """The recipe with a loss taken as it is: a user's own objective has no name in the catalogue."""
+    return _put(recipe, distill=loss)
+
+
+def _put(settings: T, **changes: Any) -> T:
+    """Settings with objects in them that no file can name."""
     try:
-        return replace(recipe, distill=loss)
+        return replace(settings, **changes)  # type: ignore[type-var]
     except ValueError as error:
         expected = "settings of a run and of a loss that go together"
         raise RecipeError(f"limbeck.distill has an error: {error}", expected=expected, do="mend the argument") from None

@@ -1,9 +1,13 @@
-"""Every objective as a plain function, for people who keep their own loop.
+"""The objectives as plain functions, for people who keep their own loop.
 
     loss = limbeck.functional.kd(student_logits, teacher_logits, temperature=4).mean()
 
 Each gives one value per example, in float32 at least, with every factor of its own (T^2 and so on) and no division
-by the batch. The teacher's values are constants: no gradient reaches them.
+by the batch. The teacher's values are constants: no gradient reaches them. Cross-entropy is torch's own, with the
+labels or, as hard targets, with the teacher's first choice: torch.nn.functional.cross_entropy, reduction="none".
+
+Take first derivatives alone, by backward or torch.autograd.grad. Some gradients are written out in closed form: they
+have no derivative of their own, and torch.func's transforms (grad, vmap, jvp) do not pass them.
 """
 
 from limbeck.objectives.features.attention_transfer import attention_transfer

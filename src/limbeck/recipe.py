@@ -17,7 +17,7 @@ from limbeck.errors import RecipeError
 from limbeck.models import MODELS, ModelSpec
 from limbeck.objectives import CATALOGUE
 from limbeck.recipe_text import ALIASES, build, read_yaml
-from limbeck.teachers.ensemble import Mean, check_weights
+from limbeck.teachers.ensemble import Mean, check_members
 from limbeck.training import ArmName, Distill, Fit
 
 
@@ -119,7 +119,7 @@ class TeacherEnsemble:
     mean: Mean = "probabilities"
 
     def __post_init__(self) -> None:
-        check_weights(self.weights, len(self.members))
+        check_members(self.weights, len(self.members))
 
 
 AnyTeacher = Annotated[TrainedTeacher | SavedTeacher | TeacherEnsemble | GivenTeacher, Field(discriminator="kind")]
@@ -134,7 +134,7 @@ class Student:
         preprocess: the source's unless given.
         assistants: models between teacher and student, each taught by the one before it.
         generations: how often the student's architecture is trained in a row, each time taught by the last; the
-            verdict speaks of the last generation.
+            verdict speaks of the last generation. Where Python hands over an instance, all begin with its weights.
     """
 
     model: StudentModel
@@ -195,6 +195,11 @@ class Recipe:
             raise ValueError("proof.on is validation, so data.validation must say how many examples to hold out")
         if self.distill.views == "live" and "shuffled-teacher" in self.proof.arms:
             raise ValueError("shuffled-teacher permutes stored signals: set distill.views to 1, or leave the arm out")
+        if self.fit.augment.active and self.distill.teacher_taps and self.distill.views != "live":
+            raise ValueError(
+                "with fit.augment the student sees views, and stored features are those of the plain example: "
+                "set distill.views: live, or leave out fit.augment or the terms on features"
+            )
         if "direct" in self.proof.arms and not self.student.chain:
             raise ValueError("the arm direct leaves out assistants and generations, and there are none: leave it out")
         if isinstance(self.teacher, TeacherEnsemble) and self.distill.teacher_taps:

@@ -71,7 +71,7 @@ def check_pairing(module: nn.Module, examples: Examples, preprocess: Preprocess)
     check_output(module, two, len(examples.classes))
 
 
-def check_terms(opened: Run, student: nn.Module, teacher: Teacher, data: Prepared) -> None:
+def check_terms(opened: Run, student: nn.Module, teacher: Teacher, data: Prepared, whose: str = "the student") -> None:
     """Whether the terms of the loss can be formed between a student and a teacher, on the batches of the recipe.
 
     Raises:
@@ -81,7 +81,7 @@ def check_terms(opened: Run, student: nn.Module, teacher: Teacher, data: Prepare
     signals = Live(teacher, data.train, torch.float32)
     lesson = lesson_of("distilled", opened.recipe.distill, data.train, signals, preprocess, seed=0)
     check_parts(student, lesson.terms, opened.recipe.fit, opened.world)
-    with learner_of(student, lesson, seed=0, device=opened.device):
+    with learner_of(student, lesson, seed=0, device=opened.device, whose=whose):
         pass
 
 

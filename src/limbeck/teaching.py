@@ -156,7 +156,15 @@ def _trained(
 
 
 def _loaded(spec: SavedTeacher, data: Prepared, key: str) -> SavedModel:
-    saved = load_model(path_of(spec.path, f"{key}.path"))
+    path = path_of(spec.path, f"{key}.path")
+    members = sorted(path.glob("member-*"))
+    if members:
+        raise DataError(
+            f"{path} holds an ensemble of {len(members)}",
+            expected="one saved model",
+            do=f"set teacher.kind: ensemble, with members of kind saved: {members[0]} and so on",
+        )
+    saved = load_model(path)
     if saved.classes != data.train.classes:
         raise DataError(
             f"the teacher in {spec.path} knows the classes {', '.join(saved.classes)}",
@@ -225,7 +233,7 @@ def check_chain(opened: Run, data: Prepared, materials: Materials, teacher: Teac
     for number in range(1, len(recipe.student.chain) + 1):
         assistant = _new_assistant(opened, number, data, materials)
         check_pairing(assistant, data.train, recipe.student.preprocess or data.preprocess)
-        check_terms(opened, assistant, teacher, data)
+        check_terms(opened, assistant, teacher, data, whose=f"assistant {number}")
         teacher = _as_teacher(opened, assistant, data)
     check_terms(opened, student, teacher, data)
 

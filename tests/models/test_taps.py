@@ -187,7 +187,7 @@ def test_the_hooks_are_gone_after_the_block():
         network(images())
     assert hooks_of(network) == []
     network(images())
-    with pytest.raises(RecipeError, match="did not run"):
+    with pytest.raises(RecipeError, match="taken from while closed"):
         taps.take()
 
 

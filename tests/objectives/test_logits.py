@@ -1,6 +1,7 @@
 """Logit objectives beyond soft targets on any input at all: closed forms and invariances; and what they refuse."""
 
 import math
+import re
 
 import pytest
 import torch
@@ -29,6 +30,7 @@ from limbeck.objectives import (
     TTM,
     UNLABELLED,
     BernoulliTargets,
+    CrossEntropy,
     HardTargets,
     LogitMSE,
     SoftTargets,
@@ -91,6 +93,77 @@ def test_a_label_that_is_no_class_is_refused_and_an_absent_one_is_not_nan(functi
     assert gradient.isfinite().all()
     assert values[1] == 0
     assert not gradient[1].any()
+
+
+ABSENT = -math.inf
+GONE = [
+    ([1.0, 2.0, 0.0], [1.0, 2.0, ABSENT], 2),  # The target, at the teacher alone.
+    ([1.0, 2.0, 0.0], [1.0, ABSENT, 0.5], 2),  # Another class, at the teacher alone.
+    ([1.0, 2.0, 0.0], [ABSENT, ABSENT, 0.5], 2),  # All others, at the teacher alone.
+    ([1.0, ABSENT, ABSENT], [2.0, ABSENT, ABSENT], 0),  # All others, at both.
+    ([1.0, ABSENT, ABSENT], [2.0, ABSENT, ABSENT], 2),  # All but another class than the target.
+    ([1.0, 0.5, ABSENT], [2.0, -1.0, ABSENT], 2),  # The target, at both.
+]
+"""Student's and teacher's logits and the label."""
+
+
+@pytest.mark.parametrize(("student", "teacher", "label"), GONE)
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+def test_a_class_that_one_says_is_impossible_is_not_absent(student, teacher, label, temperature):
+    """b_t = 0 is a claim: the identity of KD and its parts holds, and softplus(s) is the price of a wrong yes."""
+    student, teacher = torch.tensor([[student], [teacher]], dtype=torch.float64)
+    labels, confidence = torch.tensor([label]), (teacher / temperature).softmax(dim=1)[:, label]
+
+    def part(leaf, target_weight):
+        weights = {"target_weight": target_weight, "non_target_weight": 1 - target_weight}
+        return dkd(leaf, teacher, labels, temperature=temperature, **weights)
+
+    values, gradient = run_plain(lambda leaf: part(leaf, 1) + (1 - confidence) * part(leaf, 0), student)
+    wanted, wanted_gradient = run_plain(lambda leaf: kd(leaf, teacher, temperature=temperature), student)
+    assert_close(values, wanted)
+    assert_close(gradient, wanted_gradient)
+    values, gradient = run_plain(lambda leaf: nkd(leaf, teacher, labels), student)
+    p_N, q_N = (x.softmax(dim=1)[0] for x in (teacher, student))
+    others = [c for c in range(3) if c != label and p_N[c] > 0]
+    soft = [x[others] / x[[c for c in range(3) if c != label]].sum() for x in (p_N, q_N)]
+    target = -p_N[label] * q_N[label].log() if p_N[label] > 0 else 0.0
+    assert_close(values[0], torch.as_tensor(target - 1.5 * (soft[0] * soft[1].log()).sum(), dtype=torch.float64))
+    assert gradient.isfinite().all()
+    values, gradient = run_plain(lambda leaf: bernoulli_kd(leaf, teacher, temperature=1.0), student)
+    yes, believed = teacher.sigmoid(), student.sigmoid()
+    wanted = torch.special.xlogy(yes, yes / believed.clamp(min=1e-300)) + torch.special.xlogy(
+        1 - yes, (1 - yes) / (1 - believed)
+    )
+    assert_close(values, wanted.sum(dim=1))
+    assert_close(gradient, believed - yes)
+
+
+@pytest.mark.parametrize("function", [dkd, nkd])
+def test_what_the_student_says_is_impossible_costs_everything(function):
+    """An infinite value and not NaN: the target, another class, and all other classes."""
+    teacher, labels = torch.tensor([[1.0, 2.0, 0.5]]), torch.tensor([2])
+    for student in ([1.0, 2.0, ABSENT], [1.0, ABSENT, 0.0], [ABSENT, ABSENT, 0.0]):
+        assert function(torch.tensor([student]), teacher, labels).tolist() == [math.inf]
+    assert bernoulli_kd(torch.tensor([[1.0, ABSENT]]), torch.tensor([[1.0, 0.0]])).tolist() == [math.inf]
+
+
+def test_dist_hears_that_the_teacher_finds_a_class_impossible():
+    student = torch.tensor([[1.0, 2.0, 0.0], [0.3, 0.1, 0.9]], dtype=torch.float64)
+    teacher = torch.tensor([[1.0, 2.0, ABSENT], [0.5, 0.7, ABSENT]], dtype=torch.float64)
+    assert_close(dist(student, teacher), dist(student, teacher.clamp(min=-700)))
+
+
+def test_smoothing_is_spread_over_the_classes_that_are_there():
+    logits, labels = torch.randn(4, 6, dtype=torch.float64), torch.tensor([0, UNLABELLED, 5, 2])
+    smooth = CrossEntropy(smoothing=0.1)
+    values, gradient = run_plain(lambda leaf: smooth(Signal(leaf), None, labels), logits)
+    absent = torch.full((4, 2), ABSENT, dtype=torch.float64)
+    moved = torch.where(labels == UNLABELLED, UNLABELLED, labels + 2)
+    got_values, got_gradient = run_plain(
+        lambda leaf: smooth(Signal(leaf), None, moved), torch.cat((absent, logits), dim=1)
+    )
+    assert_close(got_values, values)
+    assert_close(got_gradient, torch.cat((torch.zeros_like(absent), gradient), dim=1))
 
 
 # --------------------------------------------------------------------------------- the other ones
@@ -223,17 +296,34 @@ def test_traits_are_those_of_the_setting():
 # -------------------------------------------------------------------------------- what is refused
 
 
-@pytest.mark.parametrize("temperature", [0.0, -1.0, math.inf, -math.inf, math.nan])
-@pytest.mark.parametrize("kind", [SoftTargets, BernoulliTargets, DKD, DIST, NKD])
-def test_a_temperature_that_is_none_is_refused(kind, temperature):
-    with pytest.raises(ValueError, match=f"temperature must be a positive number, not {temperature}"):
-        kind(temperature=temperature)
+@pytest.mark.parametrize("temperature", [0.0, -1.0, 1e-4, 1e7, 1e200, math.inf, -math.inf, math.nan])
+def test_a_temperature_that_is_none_is_refused(temperature):
+    """T^2 overflows at 1e200, and at 1e20 float32 has only NaN."""
+    said = re.escape(f"temperature must be a positive number, 0.001 to 1e+06, not {temperature}")
+    for kind in (SoftTargets, BernoulliTargets, DKD, DIST, NKD):
+        with pytest.raises(ValueError, match=said):
+            kind(temperature=temperature)
+    logits, labels = torch.zeros(4, 3), torch.zeros(4, dtype=torch.int64)
+    for function, given in ((bernoulli_kd, ()), (dkd, (labels,)), (dist, ()), (nkd, (labels,))):
+        with pytest.raises(ValueError, match=said):
+            function(logits, logits, *given, temperature=temperature)
 
 
-@pytest.mark.parametrize("exponent", [0.0, -1.0, math.inf, math.nan])
+@pytest.mark.parametrize("exponent", [0.0, -1.0, 1e-7, 1e4, math.inf, math.nan])
 def test_an_exponent_that_is_none_is_refused(exponent):
-    with pytest.raises(ValueError, match=f"exponent must be a positive number, not {exponent}"):
+    said = re.escape(f"exponent must be a positive number, 1e-06 to 1000, not {exponent}")
+    with pytest.raises(ValueError, match=said):
         TTM(exponent=exponent)
+    with pytest.raises(ValueError, match=said):
+        ttm(torch.zeros(4, 3), torch.zeros(4, 3), exponent=exponent)
+
+
+@pytest.mark.parametrize("temperature", [1e-3, 1e6])
+@pytest.mark.parametrize("kind", [BernoulliTargets, DKD, DIST, NKD])
+def test_the_last_temperatures_that_are_taken_give_numbers(kind, temperature):
+    student, teacher = 30 * torch.randn(2, 9, 5)
+    for value in run(kind(temperature=temperature), student, teacher, labels_for(student)):
+        assert value.isfinite().all()
 
 
 @pytest.mark.parametrize(

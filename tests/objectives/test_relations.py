@@ -1,6 +1,7 @@
 """Relation objectives on any input at all: closed forms, invariances, digits and memory; and what they refuse."""
 
 import math
+import re
 import subprocess
 import sys
 
@@ -17,9 +18,10 @@ from limbeck.functional import (
     similarity_preserving,
 )
 from limbeck.objectives import InBatchContrastive
+from limbeck.objectives.directions import unit
 from limbeck.objectives.relations import common
 from limbeck.objectives.relations import rkd_angle as rkd_angle_file
-from limbeck.objectives.relations.common import distances, gram, unit
+from limbeck.objectives.relations.common import distances, gram, product
 
 RELATIONS = (rkd_distance, rkd_angle, pkt, similarity_preserving)
 any_relation = st.sampled_from(RELATIONS)
@@ -209,6 +211,20 @@ def test_distances_of_float32_are_those_of_float64(monkeypatch, at_once):
     assert got.dtype == torch.float32
     torch.testing.assert_close(got, exact_distances(x).float(), rtol=1e-6, atol=0.0)
     assert got[3, 4] == got[11, 3] == got[5, 5] == 0
+    assert torch.equal(got, got.T)
+
+
+def test_equal_examples_are_not_measured_pair_by_pair(monkeypatch):
+    """Of 40 with half of them equal, and two more near each other, one pair is measured."""
+    measured = []
+    mend = common._mend
+    monkeypatch.setattr(common, "_mend", lambda *given: (measured.append(given[1]), mend(*given)))
+    x = normal(40, 8)
+    x[:20] = x[0]
+    x[30] = x[31] + 1e-6
+    got = distances(x)
+    assert [pairs.tolist() for pairs in measured] == [[[30, 31]]]
+    torch.testing.assert_close(got, exact_distances(x), rtol=1e-12, atol=0.0)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -224,6 +240,54 @@ def test_dead_and_equal_examples_do_not_rule_the_step(relation, dtype):
     values, gradient = run(relation, torch.zeros_like(student), teacher)
     assert values.isfinite().all()
     assert not gradient.any()
+
+
+def exact_angles(student, teacher):
+    """The formula as it is printed, in float64."""
+
+    def cosines(x):
+        sides = x.double() - x.double()[:, None]
+        lengths = sides.norm(dim=2, keepdim=True)
+        units = sides / lengths.masked_fill(lengths == 0, math.inf)
+        return units @ units.mT
+
+    apart = torch.nn.functional.smooth_l1_loss(cosines(student), cosines(teacher), reduction="none")
+    return apart.mean(dim=(1, 2))
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("count", [9, 33])
+def test_angles_of_equal_examples_of_many_dimensions_are_those_of_the_formula(monkeypatch, count, dtype, whole):
+    """Dead and repeated rows of either network: a turn into fewer dimensions must leave them equal."""
+    if not whole:
+        monkeypatch.setattr(rkd_angle_file, "WHOLE", 0)
+        monkeypatch.setattr(rkd_angle_file, "PART", 3000)
+    student = normal(count, 64, dtype=dtype).relu()
+    teacher = normal(count, 70, seed=1, dtype=dtype)
+    student[[0, count - 1]] = 0
+    student[3] = student[5]
+    teacher[[1, 4, 7]] = teacher[2]
+    teacher[6] = teacher[8]
+    values, gradient = run(rkd_angle, student, teacher)
+    wanted, wanted_gradient = run(exact_angles, student.double(), teacher)
+    tolerance = 1e-6 if dtype == torch.float32 else 1e-12
+    assert_close(values.double(), wanted, tolerance)
+    assert_close(gradient.double(), wanted_gradient, tolerance)
+
+
+@pytest.mark.parametrize("gap", [1e-3, 1e-5, 1e-7])
+def test_angles_of_nearly_equal_examples_of_many_dimensions_keep_their_digits(gap):
+    """The smallest gap is the last bit of a number beside sides of length 10."""
+    student, teacher = normal(17, 64, dtype=torch.float32), normal(17, 64, seed=1, dtype=torch.float32)
+    for features, one, other in ((student, 3, 9), (teacher, 4, 11)):
+        features[one] = features[other]
+        features[one, 5] += gap * (1 + features[one, 5].abs())
+        assert not torch.equal(features[one], features[other])
+    values, gradient = run(rkd_angle, student, teacher)
+    wanted, wanted_gradient = run(exact_angles, student.double(), teacher)
+    assert_close(values.double(), wanted, 1e-6)
+    assert_close(gradient.double(), wanted_gradient, 1e-6)
 
 
 def test_opposite_features_are_no_nan():
@@ -243,6 +307,30 @@ def test_autocast_halves_no_digit():
         assert_close(values, wanted[0], 1e-6)
         (gradient,) = torch.autograd.grad(values.sum(), student)
         assert_close(gradient, wanted[1], 1e-6)
+
+
+@pytest.mark.parametrize("count", [16, 40])
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("relation", [*RELATIONS, contrast])
+def test_a_backward_pass_under_autocast_halves_no_digit(monkeypatch, relation, whole, count):
+    """Of more examples than dimensions, and of fewer."""
+    if not whole:
+        monkeypatch.setattr(rkd_angle_file, "WHOLE", 0)
+        monkeypatch.setattr(rkd_angle_file, "PART", 5000)
+    student, teacher = normal(count, 32, dtype=torch.float32), normal(count, 32, seed=1, dtype=torch.float32)
+    wanted = run(relation, student, teacher)
+    with torch.autocast("cpu", torch.bfloat16):
+        got = run(relation, student, teacher)
+    for one, other in zip(got, wanted, strict=True):
+        assert_close(one, other, 1e-6)
+
+
+@settings(deadline=None)
+@given(seeds)
+def test_a_product_and_a_gram_matrix_have_the_gradients_of_their_values(seed):
+    a, b = normal(4, 3, seed=seed).requires_grad_(), normal(3, 5, seed=seed + 2).requires_grad_()
+    assert torch.autograd.gradcheck(product, (a, b))
+    assert torch.autograd.gradcheck(gram, (a,))
 
 
 @settings(deadline=None)
@@ -310,15 +398,19 @@ def test_other_examples_are_refused(relation):
         relation(torch.zeros(4, 3), torch.zeros(5, 3))
 
 
-@pytest.mark.parametrize("temperature", [0.0, -1.0, math.inf, math.nan])
+@pytest.mark.parametrize("temperature", [0.0, -1.0, 1e200, math.inf, math.nan])
 def test_a_temperature_that_is_none_is_refused(temperature):
-    with pytest.raises(ValueError, match=f"temperature must be a positive number, not {temperature}"):
+    said = re.escape(f"temperature must be a positive number, 0.001 to 1e+06, not {temperature}")
+    with pytest.raises(ValueError, match=said):
         InBatchContrastive(student="early", teacher="late", temperature=temperature)
+    with pytest.raises(ValueError, match=said):
+        contrast(normal(4, 3), normal(4, 3), temperature)
 
 
-def test_a_width_that_is_none_is_refused():
-    with pytest.raises(ValueError, match="width must be at least 1, not 0"):
-        InBatchContrastive(student="early", teacher="late", width=0)
+@pytest.mark.parametrize("width", [0, -1, 2.5, 8.0, True])
+def test_a_width_that_is_none_is_refused(width):
+    with pytest.raises(ValueError, match=f"width must be a whole number of at least 1, not {width}"):
+        InBatchContrastive(student="early", teacher="late", width=width)
 
 
 def test_features_without_what_is_learnt_are_refused():

@@ -260,7 +260,17 @@ def test_weights_and_mean_arrive():
     assert made.weights_K.tolist() == [0.75, 0.25]
 
 
-@pytest.mark.parametrize("given", [[], [[1.0, 2.0]], [net(), 3], ["runs/x/teacher"]])
+def test_a_member_that_cannot_answer_is_named():
+    with pytest.raises(DataError, match="member 1 of the teacher is a str"):
+        teacher_of([net(), "runs/x/teacher"], EXAMPLES, Preprocess(), CPU)
+
+
+def test_a_mean_of_something_else_is_refused():
+    with pytest.raises(ValueError, match="mean is of probabilities or logits, not 'logit'"):
+        Ensemble([net()], mean="logit")
+
+
+@pytest.mark.parametrize("given", [[], [[1.0, 2.0]], [3], ["runs/x/teacher"]])
 def test_a_list_of_something_else_is_no_teacher(given):
     with pytest.raises(DataError, match="the teacher is a list"):
         teacher_of(given, EXAMPLES, Preprocess(), CPU)

@@ -240,3 +240,14 @@ def test_a_python_object_becomes_the_teacher_that_it_is():
     for nonsense in (None, "resnet18", 3, np.array(["a"] * 6)):
         with pytest.raises(DataError):
             kind(nonsense)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_network_in_half_precision_gets_its_inputs_so(dtype):
+    module = nn.Sequential(nn.Flatten(), nn.Linear(16, 3)).to(dtype)
+    answer = teacher(module).answer(examples_of(4).inputs, examples_of(4).keys)
+    assert answer.logits.dtype == torch.float32
+    wanted = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
+    wanted.load_state_dict({name: value.float() for name, value in module.state_dict().items()})
+    expected = wanted(examples_of(4).inputs / 255).detach()
+    torch.testing.assert_close(answer.logits, expected, rtol=0.02, atol=0.02)

@@ -1,7 +1,7 @@
 """The learner: what terms learn is f(seed, name of the term), trains beside the student, and is refused in words."""
 
 import copy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -258,3 +258,13 @@ def by_hand(student, lesson):
         batch = Batch(inputs, lesson.examples.labels[rows], lesson.signals.fetch(rows, seen))
         (term.weight * learner.values(term, learner(inputs), batch).mean()).backward()
     return float(nn.utils.get_total_norm([p.grad.double() for p in student.parameters() if p.grad is not None]))
+
+
+def test_a_term_with_a_dot_in_its_name_learns_too():
+    @dataclass(frozen=True, kw_only=True)
+    class Own(Hint):
+        name: str = "lab.hint"
+
+    (term,) = Distill(alpha=1.0, terms=(WeightedTerm(weight=1.0, objective=Own(student="a", teacher="b")),)).loss()[1:]
+    assert term.name == "term0_lab-hint"
+    nn.ModuleDict({term.name: nn.Linear(1, 1)})

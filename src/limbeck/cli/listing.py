@@ -60,6 +60,7 @@ def _details(entry: dict[str, Any]) -> list[str]:
     if "traits" in entry:
         traits = entry["traits"]
         zero = "0 at the teacher" if traits["zero_at_teacher"] else "not 0 at the teacher"
+        zero += ", never negative" if traits["non_negative"] else ", may be negative"
         needs = " and ".join(traits["needs"])
         took = f", {entry['milliseconds']:.2f} ms here" if "milliseconds" in entry else ""
         about = f"needs {needs}; coupled to the {traits['coupling']}; {zero}; cost {traits['cost']}{took}"

@@ -5,6 +5,7 @@ Dimension key: N examples, C channels or features.
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -40,13 +41,13 @@ class Preprocess:
         if self.mean is not None and self.std is not None and len(self.mean) != len(self.std):
             raise ValueError(f"mean has {len(self.mean)} values and std {len(self.std)}: give one a channel each")
 
-    def __call__(self, inputs: Tensor) -> Tensor:
-        """Inputs [N, C, ...] of any type as float32 of the same shape; new memory only if a value changes.
+    def __call__(self, inputs: Any) -> Tensor:
+        """Inputs [N, C, ...], a tensor or array of any type, as a float32 tensor; new memory only if a value changes.
 
         Raises:
             DataError: mean or std do not have one value a channel.
         """
-        values = inputs.float()
+        values = torch.as_tensor(inputs).float()
         # Division, not multiplication by 1 / scale: the quotient is then the nearest float32.
         values = values if self.scale == 1 else values / self.scale
         values = values if self.mean is None else values - _per_channel(self.mean, values)

@@ -54,6 +54,8 @@ class Taps:
         Raises:
             RecipeError: a part did not run, or what it gave was overwritten in place before the pass ended.
         """
+        if not self._hooks and self._parts:
+            raise RecipeError("taps were taken from while closed", expected="an open block", do="take inside the with")
         kept, self._kept = self._kept, {}
         for name in self._parts:
             if name not in kept:

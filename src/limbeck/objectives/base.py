@@ -112,7 +112,7 @@ class LogitObjective(ABC):
         traits = self.promised()
         if self.standardise:
             traits = replace(traits, shift_invariant=True)
-        # A setting may promise more or less than its class: its own traits hide those of the class.
+        # They hide those of the class, as in `TapObjective`.
         object.__setattr__(self, "traits", traits)
 
     def promised(self) -> Traits:
@@ -149,6 +149,14 @@ class TapObjective(ABC):
     teacher: str
 
     traits: ClassVar[Traits]
+
+    def __post_init__(self) -> None:
+        # A setting may promise more or less than its class: its own traits hide those of the class.
+        object.__setattr__(self, "traits", self.promised())
+
+    def promised(self) -> Traits:
+        """The traits of this setting, where they are not those of its class."""
+        return type(self).traits
 
     def build(self, student: Shape, teacher: Shape) -> nn.Module | None:
         """What is learnt for this objective, from torch's global randomness; None if nothing is.

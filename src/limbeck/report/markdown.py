@@ -175,14 +175,15 @@ def _assistants(record: Record) -> str:
     ]
     note = (
         "Each was taught by the one before it, the first by the teacher, with the loss and the budget of the arm "
-        "distilled; all arms but direct that hear a teacher heard the last of them."
+        "distilled; all arms but direct that hear a teacher heard the last of them. They were trained once: intervals "
+        "cover the luck of the students' seeds, not that of the chain."
     )
     return f"## Assistants\n\n{_table(('', 'model', 'parameters', 'accuracy %', 'NLL (nats)'), rows)}\n\n{note}"
 
 
 def _seeds(record: Record) -> str:
     seeds = record["recipe"]["proof"]["seeds"]
-    head = ("arm", *(f"seed {seed}" for seed in seeds), "gradient norms of the terms at the start (seed mean)")
+    head = ("arm", *(f"seed {seed}" for seed in seeds), "gradient norms of the weighted terms at the start (seed mean)")
     rows = []
     for name, fits in record["arms"].items():
         accuracies = [_number(fit["accuracy"], 100, 2) for fit in fits]

@@ -1,6 +1,6 @@
 """Teachers: who can be asked, what is checked first, and the store that remembers the answers."""
 
-from limbeck.teachers.ensemble import Ensemble, EnsembleTeacher, check_weights
+from limbeck.teachers.ensemble import Ensemble, EnsembleTeacher, check_members
 from limbeck.teachers.kinds import CallableTeacher, ModuleTeacher, TableTeacher, teacher_of
 from limbeck.teachers.preflight import preflight
 from limbeck.teachers.saved import SavedModel, load_model, save_model
@@ -21,7 +21,7 @@ __all__ = [
     "TableTeacher",
     "Teacher",
     "ask_all",
-    "check_weights",
+    "check_members",
     "label",
     "load_model",
     "preflight",

@@ -6,7 +6,7 @@ Dimension key: N examples, C classes, K members.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -36,7 +36,9 @@ class Ensemble:
     mean: Mean = "probabilities"
 
     def __post_init__(self) -> None:
-        check_weights(self.weights, len(self.members))
+        check_members(self.weights, len(self.members))
+        if self.mean not in get_args(Mean):
+            raise ValueError(f"mean is of {' or '.join(get_args(Mean))}, not {self.mean!r}")
 
 
 class EnsembleTeacher:
@@ -57,7 +59,7 @@ class EnsembleTeacher:
     gives: Gives = "logits"
 
     def __init__(self, members: Sequence[Teacher], weights: Sequence[float] | None, mean: Mean) -> None:
-        check_weights(weights, len(members))
+        check_members(weights, len(members))
         self.members, self.mean = tuple(members), mean
         given_K = torch.ones(len(members)) if weights is None else torch.tensor(list(weights), dtype=torch.float32)
         self.weights_K = given_K / given_K.sum()
@@ -83,7 +85,7 @@ class EnsembleTeacher:
         return all(member.knows(examples) for member in self.members)
 
 
-def check_weights(weights: Sequence[float] | None, members: int) -> None:
+def check_members(weights: Sequence[float] | None, members: int) -> None:
     """Whether these can be the weights of so many members; None is one weight for all.
 
     Raises:

@@ -47,7 +47,7 @@ class ModuleTeacher:
 
     def answer(self, inputs: Tensor, keys: Tensor) -> Signal:
         """See `Teacher.answer`."""
-        seen = _own(self.preprocess(inputs.to(self.device)), inputs)
+        seen = _own(self.preprocess(inputs.to(self.device)), inputs).to(self._dtype)
         if seen.ndim == 4:
             seen = seen.contiguous(memory_format=layout_of(self.module))
         # Taps watch for tensors overwritten in place, of which inference tensors keep no count.
@@ -58,6 +58,12 @@ class ModuleTeacher:
         # A clone made outside inference mode can be saved for a backward pass; an inference tensor cannot.
         logits_NC = _tensor(answers).float().cpu().clone()
         return Signal(logits_NC, {tap: values.float().cpu().clone() for tap, values in features.items()})
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        """Of its inputs: that of its weights, where it was given in half precision."""
+        found = next((p.dtype for p in self.module.parameters() if p.is_floating_point()), torch.float32)
+        return found if found in (torch.float16, torch.bfloat16) else torch.float32
 
     def knows(self, examples: Examples) -> bool:
         """See `Teacher.knows`."""
@@ -152,7 +158,7 @@ def _tensor(answers: Any) -> Tensor:
         raise DataError(
             f"the teacher answered with a {type(answers).__name__}",
             expected="a tensor or array of logits [N, classes]",
-            do="wrap it in a function that returns the logits alone",
+            do="wrap it in a function, or in an nn.Module if it is to be tapped, that returns the logits alone",
         ) from None
 
 
@@ -181,11 +187,10 @@ def teacher_of(
             expected="an nn.Module, whose parts can be tapped",
             do="leave out the terms that look at features, or hand over the network itself",
         )
-    if isinstance(given, list | tuple) and given and all(_can_answer(member) for member in given):
+    if isinstance(given, list | tuple) and any(_can_answer(member) for member in given):
         given = Ensemble(given)
     if isinstance(given, Ensemble):
-        members = [teacher_of(member, examples, preprocess, device) for member in given.members]
-        return EnsembleTeacher(members, given.weights, given.mean)
+        return _together(given, examples, preprocess, device)
     if isinstance(given, Tensor | np.ndarray):
         return TableTeacher(_tensor(given), examples)
     if _can_answer(given):
@@ -195,6 +200,18 @@ def teacher_of(
         expected="an nn.Module, a function of a batch, an array of logits with a row per training example, or a list",
         do="wrap it in a function that takes inputs [N, ...] and returns logits [N, classes]",
     )
+
+
+def _together(given: Ensemble, examples: Examples, preprocess: Preprocess, device: torch.device) -> EnsembleTeacher:
+    for number, member in enumerate(given.members):
+        if not _can_answer(member):
+            raise DataError(
+                f"member {number} of the teacher is a {type(member).__name__}",
+                expected="an nn.Module, a function of a batch, or an array of logits with a row per training example",
+                do="load a saved model by limbeck.load_model(path).module; in a recipe there is teacher.kind: ensemble",
+            )
+    members = [teacher_of(member, examples, preprocess, device) for member in given.members]
+    return EnsembleTeacher(members, given.weights, given.mean)
 
 
 def _can_answer(given: Any) -> bool:

@@ -3,8 +3,8 @@
 Dimension key: N training examples, B examples of a batch, C classes.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import torch
@@ -44,19 +44,18 @@ class Stored:
 
     def fetch(self, rows: Tensor, inputs: Tensor) -> Signal:
         """See `Signals.fetch`."""
-        answers = self.select(rows)
-        return Signal(decode(answers.logits), {tap: decode(values) for tap, values in answers.features.items()})
+        features = {
+            tap: decode(values[rows.to(values.device)].to(rows.device)) for tap, values in self.features.items()
+        }
+        return Signal(decode(self.logits[rows]), features)
 
     def to(self, device: torch.device) -> "Stored":
-        """See `Signals.to`."""
-        return self._each(lambda values: values.to(device))
+        """See `Signals.to`: features, which may be large, stay where they are and follow batch by batch."""
+        return replace(self, logits=self.logits.to(device))
 
     def select(self, rows: Tensor) -> "Stored":
         """The signals of rows [M], in their order."""
-        return self._each(lambda values: values[rows])
-
-    def _each(self, change: Callable[[Tensor], Tensor]) -> "Stored":
-        return Stored(change(self.logits), {tap: change(values) for tap, values in self.features.items()})
+        return Stored(self.logits[rows], {tap: values[rows] for tap, values in self.features.items()})
 
     def shuffled(self, seed: int) -> "Stored":
         """Signals permuted among examples of one predicted class: right answers, foreign doubts."""

@@ -53,7 +53,8 @@ class Distill:
         alpha: the share of `student_loss`, 0.1 unless given; null when the two weights are given instead.
         student_weight: the weight of `student_loss`, with `distillation_weight` in place of alpha.
         distillation_weight: the weight of `distillation_loss`.
-        temperature: a schedule of the objective's temperature; null leaves that as it is.
+        temperature: a schedule of the objective's temperature, null leaves that as it is; a number goes into the
+            objective.
         objective: the soft-label objective.
         terms: further objectives.
         views: 1 uses the stored signal of the plain example for all its views; live asks the teacher about every
@@ -69,6 +70,9 @@ class Distill:
     views: Literal[1, "live"] = 1
 
     def __post_init__(self) -> None:
+        for term in self.terms:
+            if not isinstance(term, WeightedTerm):
+                raise ValueError(f"terms are WeightedTerm(weight=..., objective=...), not {term!r}")
         pair = [weight for weight in (self.student_weight, self.distillation_weight) if weight is not None]
         if self.alpha is not None and pair:
             raise ValueError("give alpha, or student_weight and distillation_weight, not both forms")
@@ -85,17 +89,19 @@ class Distill:
         if self.temperature is not None:
             self._begin_at(self.temperature)
 
-    def _begin_at(self, temperature: Schedule) -> None:
-        """Give the objective the temperature that the schedule starts from."""
+    def _begin_at(self, temperature: float | Schedule) -> None:
+        """Give the objective the temperature of the first step; a number is then the objective's alone."""
         objective: Any = self.objective
         default = {f.name: f.default for f in fields(objective)}.get("temperature") if is_dataclass(objective) else None
         if default is None:
-            raise ValueError(f"temperature is a schedule, and {self.objective.name} has none: leave it out")
-        if objective.temperature not in (default, temperature.at(0.0)):
-            raise ValueError(f"temperature is a schedule, and the objective's is {objective.temperature}: give it once")
-        if temperature.bounds[0] <= 0.0:
-            raise ValueError(f"temperature must stay above 0, and goes down to {temperature.bounds[0]}")
-        object.__setattr__(self, "objective", replace(objective, temperature=temperature.at(0.0)))
+            raise ValueError(f"temperature is {temperature}, and {self.objective.name} has none: leave it out")
+        if objective.temperature not in (default, value_at(temperature, 0.0)):
+            raise ValueError(f"temperature is {temperature}, and the objective's {objective.temperature}: give it once")
+        for bound in bounds_of(temperature):
+            replace(objective, temperature=bound)  # refuses what the objective cannot bear
+        object.__setattr__(self, "objective", replace(objective, temperature=value_at(temperature, 0.0)))
+        if not isinstance(temperature, Schedule):
+            object.__setattr__(self, "temperature", None)
 
     @property
     def weights(self) -> tuple[float | Schedule, float | Schedule]:
@@ -127,7 +133,8 @@ def _term(name: str, weight: float | Schedule, objective: Objective, temperature
     """A term as it stands at the first step, with what changes after it."""
     moving = weight if isinstance(weight, Schedule) else None
     schedule = TermSchedule(moving, temperature) if moving or temperature else None
-    return Term(name, value_at(weight, 0.0), objective, schedule)
+    # What a term learns is found by its name, in which torch allows no dot.
+    return Term(name.replace(".", "-"), value_at(weight, 0.0), objective, schedule)
 
 
 def _within(value: float | Schedule, least: float, most: float) -> bool:
@@ -189,9 +196,9 @@ def _without_doubts(loss: Sequence[Term]) -> tuple[Term, ...]:
 
 def _unlabelled(arm: ArmName) -> RecipeError:
     return RecipeError(
-        f"the arm {arm} has no labelled examples to learn from",
-        expected="labels, or arms and weights that hear the teacher",
-        do="label some examples, or set proof.arms: [distilled] and distill.alpha below 1",
+        f"the arm {arm} has no labelled examples, and nothing in its loss does without labels",
+        expected="labels, or arms and objectives that hear the teacher and need no labels (limbeck list objectives)",
+        do="label some examples, or set proof.arms: [distilled], distill.alpha below 1 and such an objective",
     )
 
 

@@ -60,15 +60,19 @@ class Learner(nn.Module):
 
 
 @contextmanager
-def learner_of(student: nn.Module, lesson: Lesson, *, seed: int, device: torch.device) -> Iterator[Learner]:
+def learner_of(
+    student: nn.Module, lesson: Lesson, *, seed: int, device: torch.device, whose: str = "the student"
+) -> Iterator[Learner]:
     """The learner of a lesson, its taps open while the block runs; what is learnt is f(seed, name of the term).
+
+    In errors the network is `whose`.
 
     Raises:
         RecipeError: a tap that the student lacks, or a term that cannot compare student and teacher.
     """
     student.to(device)
     names = [term.objective.student for term in lesson.terms if isinstance(term.objective, TapObjective)]
-    with Taps(student, names, "the student") as taps:
+    with Taps(student, names, whose) as taps:
         learner = Learner(student, taps)
         _build(learner, lesson, seed, device)
         yield learner
@@ -113,10 +117,10 @@ def _built(term: Term, output: Signal, batch: Batch, seed: int) -> nn.Module | N
 
 @contextmanager
 def _named(term: Term) -> Iterator[None]:
-    """A ValueError of an objective as an error of the recipe, which names the term."""
+    """What an objective cannot do as an error of the recipe, which names the term."""
     try:
         yield
-    except ValueError as error:
+    except (ValueError, RuntimeError) as error:  # RuntimeError: torch, asked for a layer beyond all memory
         raise RecipeError(
             f"{term.name} cannot be formed: {error}",
             expected="a student and a teacher that this objective can compare",

@@ -6,7 +6,7 @@ In a recipe one stands where the number would: `alpha: {name: linear, start: 0.9
 import math
 from abc import ABC, abstractmethod
 from bisect import bisect_right
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from typing import Annotated, Literal, Self
 
@@ -31,6 +31,10 @@ class Schedule(ABC):
     @abstractmethod
     def complement(self) -> Self:
         """The schedule of 1 less the value."""
+
+    def __str__(self) -> str:
+        """As a recipe has it."""
+        return "{" + ", ".join(f"{key}: {value}" for key, value in asdict(self).items()) + "}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -135,7 +135,7 @@ def _half_cosine(share: float, start: float, end: float) -> float:
 
 
 Optimizer = Annotated[AdamW | SGD, Field(discriminator="name")]
-Schedule = Annotated[Cosine | OneCycle | Constant, Field(discriminator="name")]
+RateSchedule = Annotated[Cosine | OneCycle | Constant, Field(discriminator="name")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +160,7 @@ class Fit:
     epochs: int = 20
     batch_size: int = 128
     optimizer: Optimizer = field(default_factory=AdamW)
-    schedule: Schedule = field(default_factory=Cosine)
+    schedule: RateSchedule = field(default_factory=Cosine)
     augment: Augment = field(default_factory=Augment)
     precision: Literal["fp32", "bf16"] = "fp32"
     accumulate: int = 1

@@ -3,6 +3,7 @@
 Dimension key: N examples, C channels, H height, W width, K = H W positions.
 """
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -10,10 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from limbeck.objectives.base import Shape, TapObjective, Traits
+from limbeck.objectives.directions import SHORTEST
 from limbeck.objectives.features.common import MAPS, aligned, check_shapes, mean_square
 
 POWERS = (2, 4, 6)
-"""Odd ones would need |F|^p; at 8 features of 10,000 come near to what float32 holds."""
+"""Odd ones would need |F|^p, and of larger ones little but the strongest position is left."""
 
 
 def attention_transfer(student: Tensor, teacher: Tensor, *, power: int = 2) -> Tensor:
@@ -63,6 +65,7 @@ class AttentionTransfer(TapObjective):
 
     def __post_init__(self) -> None:
         _check(self.power)
+        super().__post_init__()
 
     def build(self, student: Shape, teacher: Shape) -> None:
         """Nothing is learnt."""
@@ -80,9 +83,10 @@ def _check(power: int) -> None:
 
 def _attention(features_NCHW: Tensor, power: int) -> Tensor:
     """Q, [N, K]; 0 where all features are."""
-    energy_NK = features_NCHW.pow(power).sum(dim=1).flatten(1)
-    # Q does not change with the size of the features: brought to a largest of 1 first, their squares neither
-    # overflow nor vanish, and the norm is at least 1 but for a map of zeros.
-    scaled_NK = energy_NK / energy_NK.detach().amax(dim=1, keepdim=True).clamp_min(1e-30)
-    norm_N1: Tensor = torch.linalg.vector_norm(scaled_NK, dim=1, keepdim=True)
-    return scaled_NK / norm_N1.clamp_min(0.5)
+    # Q does not change with the size of the features: brought to a largest of 1 first, their powers neither overflow
+    # nor all vanish, and the norm is at least 1 but for a map of zeros.
+    largest_N: Tensor = torch.linalg.vector_norm(features_NCHW.detach().flatten(1), ord=math.inf, dim=1)
+    scaled_NCHW = features_NCHW / largest_N.clamp_min(SHORTEST)[:, None, None, None]
+    energy_NK = scaled_NCHW.pow(power).sum(dim=1).flatten(1)
+    norm_N1: Tensor = torch.linalg.vector_norm(energy_NK, dim=1, keepdim=True)
+    return energy_NK / norm_N1.clamp_min(0.5)

@@ -31,8 +31,9 @@ def channel_wise(
         Values [N] in nats; 0 on maps of one position.
 
     Raises:
-        ValueError: features that are not maps, or not as many channels.
+        ValueError: features that are not maps, or not as many channels; a temperature that is none.
     """
+    check_temperature(temperature)
     student_NCHW, teacher_NCHW = compared(student, teacher, projector, "channel-wise", MAPS)
     log_q_NCK = F.log_softmax(student_NCHW.flatten(2) / temperature, dim=2)
     log_p_NCK = F.log_softmax(teacher_NCHW.flatten(2) / temperature, dim=2)
@@ -51,7 +52,7 @@ class ChannelWise(TapObjective):
         temperature: T, divides the features of both before softmax.
 
     Raises:
-        ValueError: temperature not a positive finite number.
+        ValueError: temperature outside 0.001 to 1,000,000.
     """
 
     name: Literal["channel-wise"] = "channel-wise"
@@ -67,6 +68,7 @@ class ChannelWise(TapObjective):
 
     def __post_init__(self) -> None:
         check_temperature(self.temperature)
+        super().__post_init__()
 
     def build(self, student: Shape, teacher: Shape) -> nn.Module | None:
         """P, where the channels differ."""

@@ -3,7 +3,8 @@
 Dimension key: N examples.
 """
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, get_args
 
 import torch
@@ -11,13 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from limbeck.objectives.base import Shape, TapObjective, Traits
+from limbeck.objectives.directions import lengths
 from limbeck.objectives.features.common import compared, mean, mean_square, projector_for
 
 Distance = Literal["l2", "l1", "cosine"]
-
-LEAST_NORM = 1e-4
-"""Norms below this are not divided away: where all channels are 0 the gradient is of order 1 / norm, and has to fit
-into half precision."""
 
 
 def feature(
@@ -26,8 +24,9 @@ def feature(
     """The distance of two features of any kind, brought to one shape first.
 
     `l2` is the mean over channels and positions of (P s - t)^2, `l1` that of |P s - t|, and `cosine` the mean over
-    positions of 1 - cos between the channels of P s and of t (Sanh 2019, arXiv 1910.01108). Maps of unlike sizes are
-    average-pooled to the smaller first.
+    positions of 1 - cos between the channels of P s and of t (Sanh 2019, arXiv 1910.01108). Where all channels of one
+    are 0 there is no angle: cos is 0, or 1 where those of the other are 0 too, and there is no gradient. Maps of
+    unlike sizes are average-pooled to the smaller first.
 
     Args:
         student: [N, C, H, W], [N, L, D] or [N, D].
@@ -68,7 +67,6 @@ class Feature(TapObjective):
         needs=("features",),
         zero_at_teacher=True,
         shift_invariant=False,
-        smooth=False,  # l1 has a kink where the two agree.
         paper="Sanh 2019, arXiv 1910.01108 (cosine)",
         formula="mean (P s - t)^2, mean |P s - t| or mean of 1 - cos(P s, t) over positions",
         cost="N D, and the projector's",
@@ -76,6 +74,13 @@ class Feature(TapObjective):
 
     def __post_init__(self) -> None:
         _check(self.distance)
+        super().__post_init__()
+
+    def promised(self) -> Traits:
+        """The absolute difference has a kink where the two agree."""
+        if self.distance == "l1":
+            return replace(type(self).traits, smooth=False)
+        return type(self).traits
 
     def build(self, student: Shape, teacher: Shape) -> nn.Module | None:
         """P, where the channels differ."""
@@ -94,7 +99,8 @@ def _check(distance: str) -> None:
 def _one_less_cosine(student: Tensor, teacher: Tensor) -> Tensor:
     """[N, 1], [N, L, 1] or [N, 1, H, W]."""
     dim = 1 if student.ndim == 4 else -1
-    norms = torch.linalg.vector_norm(student, dim=dim, keepdim=True).clamp_min(LEAST_NORM)
-    norms = norms * torch.linalg.vector_norm(teacher, dim=dim, keepdim=True).clamp_min(LEAST_NORM)
-    distances: Tensor = 1 - (student * teacher).sum(dim=dim, keepdim=True) / norms
-    return distances
+    student_lengths, teacher_lengths = lengths(student, dim=dim), lengths(teacher, dim=dim)
+    # One after the other: the product of two small lengths would be 0.
+    cosines = (student * (teacher / teacher_lengths)).sum(dim=dim, keepdim=True) / student_lengths
+    alike = torch.where((student_lengths == math.inf) & (teacher_lengths == math.inf), 0.0, 1.0)
+    return alike - cosines

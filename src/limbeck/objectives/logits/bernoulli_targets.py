@@ -3,14 +3,16 @@
 Dimension key: N examples, C classes.
 """
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from limbeck.objectives.base import LogitObjective, Traits
 from limbeck.objectives.checks import check_temperature
-from limbeck.objectives.divergences import bernoulli_kl
 from limbeck.objectives.pairing import paired
 
 
@@ -28,10 +30,19 @@ def bernoulli_kd(student_logits: Tensor, teacher_logits: Tensor, *, temperature:
         Values [...] in nats, one per example.
 
     Raises:
-        ValueError: logits of different shapes.
+        ValueError: logits of different shapes, or a temperature that is none.
     """
+    check_temperature(temperature)
     student_NC, teacher_NC = paired(student_logits, teacher_logits, "bernoulli_kd")
     return temperature**2 * bernoulli_kl(teacher_NC / temperature, student_NC / temperature).sum(dim=-1)
+
+
+def bernoulli_kl(a: Tensor, b: Tensor) -> Tensor:
+    """KL(sigmoid(a)||sigmoid(b)) of each yes or no, from its logits, which may be infinite; of any shape."""
+    # Where a rules an outcome out its term is 0, made so before it is multiplied: inf - inf would have no gradient.
+    yes = torch.sigmoid(a) * torch.where(a == -math.inf, 0.0, F.logsigmoid(a) - F.logsigmoid(b))
+    no = torch.sigmoid(-a) * torch.where(a == math.inf, 0.0, F.logsigmoid(-a) - F.logsigmoid(-b))
+    return yes + no
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +55,7 @@ class BernoulliTargets(LogitObjective):
         temperature: T, divides the logits of both before sigmoid.
 
     Raises:
-        ValueError: temperature not a positive finite number.
+        ValueError: temperature outside 0.001 to 1,000,000.
     """
 
     name: Literal["bernoulli-targets"] = "bernoulli-targets"

@@ -1,8 +1,13 @@
-"""The hard-label objective, `student_loss`."""
+"""The hard-label objective, `student_loss`.
 
+Dimension key: N examples, C classes.
+"""
+
+import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -16,7 +21,7 @@ class CrossEntropy:
 
     Args:
         smoothing: the share of each target spread evenly over all classes (Szegedy 2016, arXiv 1512.00567,
-            section 7); 0 is the plain label.
+            section 7), but for those at -inf, which are absent; 0 is the plain label.
 
     Raises:
         ValueError: smoothing outside [0, 1).
@@ -29,7 +34,7 @@ class CrossEntropy:
         needs=("labels",),
         zero_at_teacher=False,
         paper="Szegedy 2016, arXiv 1512.00567, section 7 (smoothing)",
-        formula="-log softmax(s)_y",
+        formula="-log softmax(s)_y, if smoothed (1 - e) of it and e of the mean of -log softmax(s) over classes",
         cost="N C",
     )
 
@@ -39,10 +44,16 @@ class CrossEntropy:
 
     def __call__(self, output: Signal, signal: Signal | None, labels: Tensor) -> Tensor:
         """Values [N] in nats from logits [N, C] and labels [N]; the signal is not used."""
-        return F.cross_entropy(
-            raised(output.logits),
-            labels,
-            reduction="none",
-            ignore_index=UNLABELLED,
-            label_smoothing=self.smoothing,
-        )
+        logits_NC = raised(output.logits)
+        values_N = F.cross_entropy(logits_NC, labels, reduction="none", ignore_index=UNLABELLED)
+        if not self.smoothing:
+            return values_N
+        spread_N = torch.where(labels == UNLABELLED, 0.0, _evenly(logits_NC))
+        return (1 - self.smoothing) * values_N + self.smoothing * spread_N
+
+
+def _evenly(logits_NC: Tensor) -> Tensor:
+    """Mean of -log softmax(s) over the classes that are there, [N]; torch's own smoothing is inf if one is not."""
+    present_NC = logits_NC > -math.inf
+    log_q_NC = torch.where(present_NC, F.log_softmax(logits_NC, dim=-1), 0.0)
+    return -log_q_NC.sum(dim=-1) / present_NC.sum(dim=-1)

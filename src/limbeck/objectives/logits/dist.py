@@ -44,11 +44,12 @@ def dist(
         Values [N] without a unit, one per example.
 
     Raises:
-        ValueError: logits of different shapes.
+        ValueError: logits of different shapes, or a temperature that is none.
     """
+    check_temperature(temperature)
     student_NC, teacher_NC = paired(student_logits, teacher_logits, "dist")
     q_NC, p_NC = F.softmax(student_NC / temperature, dim=-1), F.softmax(teacher_NC / temperature, dim=-1)
-    present_NC = (teacher_NC > -math.inf).to(p_NC.dtype)
+    present_NC = ((student_NC > -math.inf) | (teacher_NC > -math.inf)).to(p_NC.dtype)
     values_N = inter_weight * _distance(q_NC, p_NC, present_NC, dim=1)
     if intra_weight:
         used_C = (present_NC.sum(dim=0) > 0).to(p_NC.dtype)
@@ -70,7 +71,7 @@ class DIST(LogitObjective):
         intra_weight: of the correlation over the examples of each class; 0 leaves each example alone.
 
     Raises:
-        ValueError: temperature not a positive finite number; a weight below 0, or both 0.
+        ValueError: temperature outside 0.001 to 1,000,000; a weight below 0, or both 0.
     """
 
     name: Literal["dist"] = "dist"

@@ -29,7 +29,8 @@ def nkd(
     """-p_y log q_y - w T^2 sum_c h_t log h_s, Yang 2023, arXiv 2303.13005, with their gamma = w.
 
     p and q are probabilities at temperature 1, h those of the classes other than the label's among themselves at
-    temperature T. A cross-entropy: not 0 where the student says what the teacher says.
+    temperature T. A cross-entropy: not 0 where the student says what the teacher says. There is only the first term
+    where the teacher has all others at -inf.
 
     Args:
         student_logits: [..., C].
@@ -42,15 +43,19 @@ def nkd(
         Values [...] in nats, one per example; 0 where there is no label.
 
     Raises:
-        ValueError: logits of different shapes, or of fewer than two classes.
+        ValueError: logits of different shapes, or of fewer than two classes; a temperature that is none.
     """
+    check_temperature(temperature)
     student_NC, teacher_NC = paired(student_logits, teacher_logits, "nkd")
     target_N1 = target_of(labels, student_NC.shape[-1], "nkd")
     log_q_N1, log_p_N1 = (F.log_softmax(z_NC, dim=-1).gather(-1, target_N1) for z_NC in (student_NC, teacher_NC))
-    log_h_student_NC, log_h_teacher_NC = (
-        F.log_softmax(others_of(z_NC, target_N1) / temperature, dim=-1) for z_NC in (student_NC, teacher_NC)
+    (others_student_NC, _), (others_teacher_NC, sure_N) = (
+        others_of(z_NC, target_N1) for z_NC in (student_NC, teacher_NC)
     )
-    non_target_N = cross_entropy(log_h_teacher_NC, log_h_student_NC)
+    log_h_student_NC, log_h_teacher_NC = (
+        F.log_softmax(z_NC / temperature, dim=-1) for z_NC in (others_student_NC, others_teacher_NC)
+    )
+    non_target_N = torch.where(sure_N, 0.0, cross_entropy(log_h_teacher_NC, log_h_student_NC))
     values_N = cross_entropy(log_p_N1, log_q_N1) + non_target_weight * temperature**2 * non_target_N
     return torch.where(labels == UNLABELLED, 0.0, values_N)
 
@@ -64,7 +69,7 @@ class NKD(LogitObjective):
         non_target_weight: of the other classes; gamma in the paper.
 
     Raises:
-        ValueError: temperature not a positive finite number; a weight that is not one above 0.
+        ValueError: temperature outside 0.001 to 1,000,000; a weight that is not one above 0.
     """
 
     name: Literal["nkd"] = "nkd"

@@ -3,18 +3,16 @@
 Dimension key: N examples, C classes.
 """
 
-import math
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from limbeck.objectives.base import LogitObjective, Traits
 from limbeck.objectives.checks import check_temperature
-from limbeck.objectives.divergences import kl
+from limbeck.objectives.divergences import exact_kl, known, mixture, softmax
 from limbeck.objectives.pairing import paired
 
 Divergence = Literal["forward-kl", "reverse-kl", "jsd", "normalised-jsd", "total-variation"]
@@ -25,7 +23,8 @@ MIXED = ("jsd", "normalised-jsd")
 def kd(student_logits: Tensor, teacher_logits: Tensor, *, temperature: float = 4.0) -> Tensor:
     """T^2 KL(p||q) with p = softmax(t/T) and q = softmax(s/T), Hinton, Vinyals and Dean 2015, arXiv 1503.02531.
 
-    The gradient at the student's logits is T (q - p), and is taken in this form; it has no second derivative.
+    The gradient at the student's logits is T (q - p). As of all divergences here it is taken in closed form, and has
+    no derivative of its own.
 
     Args:
         student_logits: [..., C].
@@ -39,37 +38,25 @@ def kd(student_logits: Tensor, teacher_logits: Tensor, *, temperature: float = 4
         ValueError: logits of different shapes.
     """
     student_NC, teacher_NC = paired(student_logits, teacher_logits, "kd")
-    values_N: Tensor = _ForwardKl.apply(student_NC, teacher_NC, temperature)  # type: ignore[no-untyped-call]
-    return values_N
-
-
-class _ForwardKl(torch.autograd.Function):
-    """`kd` with its gradient in closed form: walking back through every operation takes half as long again."""
-
-    @staticmethod
-    def forward(ctx: Any, student_NC: Tensor, teacher_NC: Tensor, temperature: float) -> Tensor:
-        log_q_NC = F.log_softmax(student_NC / temperature, dim=-1)
-        log_p_NC = F.log_softmax(teacher_NC / temperature, dim=-1)
-        p_NC = log_p_NC.exp()
-        if ctx.needs_input_grad[0]:
-            ctx.save_for_backward(log_q_NC.exp().sub_(p_NC))
-            ctx.temperature = temperature
-        # A class at -inf in both would give inf - inf: with the lowest finite logarithms it gives 0.
-        lowest = torch.finfo(p_NC.dtype).min
-        terms_NC = log_p_NC.clamp_(min=lowest).sub_(log_q_NC.clamp_(min=lowest)).mul_(p_NC)
-        return terms_NC.sum(dim=-1).mul_(temperature**2)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient_N: Tensor) -> tuple[Tensor, None, None]:
-        (difference_NC,) = ctx.saved_tensors
-        return difference_NC * (ctx.temperature * gradient_N).unsqueeze(-1), None, None
+    with torch.no_grad():
+        q, p = softmax(student_NC / temperature), softmax(teacher_NC / temperature)
+        ratio_NC, difference_NC = p.log.sub_(q.log), q.plain.sub_(p.plain)
+        values_N = temperature**2 * exact_kl(p.plain, ratio_NC, difference_NC)
+    return known(student_NC, values_N, difference_NC, temperature)
 
 
 def reverse_kl(student_logits: Tensor, teacher_logits: Tensor, *, temperature: float = 4.0) -> Tensor:
-    """T^2 KL(q||p), Gu 2024, arXiv 2306.08543; arguments and values as of `kd`."""
-    log_q_NC, log_p_NC = _softened(student_logits, teacher_logits, temperature, "reverse_kl")
-    return temperature**2 * kl(log_q_NC, log_p_NC)
+    """T^2 KL(q||p), Gu 2024, arXiv 2306.08543; arguments and values as of `kd`.
+
+    The gradient at the student's logits is T q (log(q/p) - KL(q||p)).
+    """
+    student_NC, teacher_NC = paired(student_logits, teacher_logits, "reverse_kl")
+    with torch.no_grad():
+        q, p = softmax(student_NC / temperature), softmax(teacher_NC / temperature)
+        ratio_NC = q.log.sub_(p.log)
+        kl_N = exact_kl(q.plain, ratio_NC, p.plain.sub_(q.plain))
+        gradient_NC = ratio_NC.sub_(kl_N.unsqueeze(-1)).mul_(q.plain)
+    return known(student_NC, temperature**2 * kl_N, gradient_NC, temperature)
 
 
 def jsd(
@@ -103,13 +90,17 @@ def jsd(
         return kd(student_logits, teacher_logits, temperature=temperature)
     if beta == 1.0:
         return reverse_kl(student_logits, teacher_logits, temperature=temperature)
-    log_q_NC, log_p_NC = _softened(student_logits, teacher_logits, temperature, "jsd")
-    # Of two -inf logaddexp has no gradient: an absent class gets the lowest finite logarithm instead.
-    lowest = torch.finfo(log_q_NC.dtype).min / 2
-    log_q_NC, log_p_NC = log_q_NC.clamp_min(lowest), log_p_NC.clamp_min(lowest)
-    log_m_NC = torch.logaddexp(log_q_NC + math.log1p(-beta), log_p_NC + math.log(beta))
-    values_N = beta * kl(log_p_NC, log_m_NC) + (1 - beta) * kl(log_q_NC, log_m_NC)
-    return temperature**2 / (beta * (1 - beta) if normalised else 1.0) * values_N
+    student_NC, teacher_NC = paired(student_logits, teacher_logits, "jsd")
+    factor = temperature / (beta * (1 - beta) if normalised else 1.0)
+    with torch.no_grad():
+        q, p = softmax(student_NC / temperature), softmax(teacher_NC / temperature)
+        m = mixture(p, q, beta)
+        teacher_N = exact_kl(p.plain, p.log.sub_(m.log), m.plain - p.plain)
+        ratio_NC = q.log.sub_(m.log)
+        student_N = exact_kl(q.plain, ratio_NC, m.plain.sub_(q.plain))
+        gradient_NC = ratio_NC.sub_(student_N.unsqueeze(-1)).mul_(q.plain)
+        values_N = factor * temperature * (beta * teacher_N + (1 - beta) * student_N)
+    return known(student_NC, values_N, gradient_NC, factor * (1 - beta))
 
 
 def total_variation(student_logits: Tensor, teacher_logits: Tensor, *, temperature: float = 4.0) -> Tensor:
@@ -170,6 +161,9 @@ class SoftTargets(LogitObjective):
 
     def __post_init__(self) -> None:
         check_temperature(self.temperature)
+        if self.divergence not in get_args(Divergence):
+            known_ones = ", ".join(get_args(Divergence))
+            raise ValueError(f"divergence must be one of {known_ones}, not {self.divergence!r}")
         if self.divergence not in MIXED:
             if self.beta is not None:
                 raise ValueError(f"beta belongs to {' and '.join(MIXED)}, not to {self.divergence}: leave it out")
@@ -190,9 +184,3 @@ class SoftTargets(LogitObjective):
             return jsd(student_NC, teacher_NC, temperature=self.temperature, beta=self.beta, normalised=normalised)
         divergence = {"forward-kl": kd, "reverse-kl": reverse_kl}.get(self.divergence, total_variation)
         return divergence(student_NC, teacher_NC, temperature=self.temperature)
-
-
-def _softened(student: Tensor, teacher: Tensor, temperature: float, name: str) -> tuple[Tensor, Tensor]:
-    """The logarithms of q and p."""
-    student_NC, teacher_NC = paired(student, teacher, name)
-    return F.log_softmax(student_NC / temperature, dim=-1), F.log_softmax(teacher_NC / temperature, dim=-1)

@@ -22,6 +22,13 @@ def target_of(labels_N: Tensor, classes: int, name: str) -> Tensor:
     return torch.where(labels_N == UNLABELLED, 0, labels_N).unsqueeze(-1)
 
 
-def others_of(logits_NC: Tensor, target_N1: Tensor) -> Tensor:
-    """Logits [N, C] with the target's at -inf."""
-    return logits_NC.scatter(-1, target_N1, -math.inf)
+def others_of(logits_NC: Tensor, target_N1: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits [N, C] with the target's at -inf, and where there is none among the others, [N].
+
+    There the target's is 0, so that a softmax over no classes is not NaN: what is made of it must be masked.
+    """
+    with torch.no_grad():
+        target_NC = torch.zeros_like(logits_NC, dtype=torch.bool).scatter_(-1, target_N1, True)
+        alone_N = (target_NC | (logits_NC == -math.inf)).all(dim=-1)
+        filler_N1 = torch.where(alone_N, 0.0, -math.inf).to(logits_NC.dtype).unsqueeze(-1)
+    return logits_NC.scatter(-1, target_N1, filler_N1), alone_N

@@ -3,7 +3,6 @@
 Dimension key: N examples, C classes.
 """
 
-import math
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
@@ -11,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from limbeck.objectives.base import LogitObjective, Traits
+from limbeck.objectives.checks import check_exponent
 from limbeck.objectives.divergences import kl
 from limbeck.objectives.pairing import paired
 
@@ -30,8 +30,9 @@ def ttm(student_logits: Tensor, teacher_logits: Tensor, *, exponent: float = 0.1
         Values [...] in nats, one per example.
 
     Raises:
-        ValueError: logits of different shapes.
+        ValueError: logits of different shapes, or an exponent that is none.
     """
+    check_exponent(exponent)
     student_NC, teacher_NC = paired(student_logits, teacher_logits, "ttm")
     values_N = kl(F.log_softmax(exponent * teacher_NC, dim=-1), F.log_softmax(student_NC, dim=-1))
     if not weighted:
@@ -50,7 +51,7 @@ class TTM(LogitObjective):
         weighted: weigh each example by the power sum of the teacher's probabilities (WTTM).
 
     Raises:
-        ValueError: exponent not a positive finite number.
+        ValueError: exponent outside 0.000001 to 1,000.
     """
 
     name: Literal["ttm"] = "ttm"
@@ -66,8 +67,7 @@ class TTM(LogitObjective):
     )
 
     def __post_init__(self) -> None:
-        if not (self.exponent > 0 and math.isfinite(self.exponent)):
-            raise ValueError(f"exponent must be a positive number, not {self.exponent}")
+        check_exponent(self.exponent)
         super().__post_init__()
 
     def promised(self) -> Traits:

@@ -13,7 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from limbeck.objectives.base import Shape, TapObjective, Traits
-from limbeck.objectives.relations.common import product, unit, vectors
+from limbeck.objectives.checks import check_temperature, check_width
+from limbeck.objectives.directions import unit
+from limbeck.objectives.relations.common import product, vectors
 from limbeck.signal import raised
 
 Embed = Callable[[Tensor], Tensor]
@@ -42,8 +44,9 @@ def in_batch_contrastive(
         Values [N] in nats, each of the whole batch: the values of two halves are not those of their union.
 
     Raises:
-        ValueError: different numbers of examples.
+        ValueError: different numbers of examples, or a temperature that is none.
     """
+    check_temperature(temperature)
     student_ND, teacher_ND = vectors(student, teacher, "in-batch-contrastive")
     u_NE, v_NE = unit(raised(embed_student(student_ND))), unit(raised(embed_teacher(teacher_ND)))
     scores_NN = product(u_NE, v_NE.T) / temperature
@@ -78,7 +81,7 @@ class InBatchContrastive(TapObjective):
         temperature: T, divides the cosines before softmax.
 
     Raises:
-        ValueError: a width below 1, or a temperature that is not a positive finite number.
+        ValueError: width not a whole number of at least 1, temperature outside 0.001 to 1,000,000.
     """
 
     name: Literal["in-batch-contrastive"] = "in-batch-contrastive"
@@ -96,10 +99,9 @@ class InBatchContrastive(TapObjective):
     )
 
     def __post_init__(self) -> None:
-        if self.width < 1:
-            raise ValueError(f"width must be at least 1, not {self.width}")
-        if not (self.temperature > 0 and math.isfinite(self.temperature)):
-            raise ValueError(f"temperature must be a positive number, not {self.temperature}")
+        check_width(self.width)
+        check_temperature(self.temperature)
+        super().__post_init__()
 
     def build(self, student: Shape, teacher: Shape) -> nn.Module:
         """The two embeddings."""

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from limbeck.objectives.base import TapObjective, Traits
-from limbeck.objectives.relations.common import product, unit, vectors
+from limbeck.objectives.directions import unit
+from limbeck.objectives.relations.common import gram, vectors
 
 EPSILON = 1e-7
 """The published code's, in the length of a vector and in the ratio of two probabilities."""
@@ -66,5 +67,5 @@ def _neighbours(x_ND: Tensor) -> Tensor:
     """p, [N, N]."""
     # In float32 two opposite vectors may have a cosine below -1, and the logarithm of less than -e is NaN.
     unit_ND = unit(x_ND, added=EPSILON)
-    kernel_NN = product(unit_ND, unit_ND.T).add_(1).relu_()
+    kernel_NN = gram(unit_ND).add_(1).relu_()
     return kernel_NN / kernel_NN.sum(dim=1, keepdim=True)

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from limbeck.objectives.base import TapObjective, Traits
-from limbeck.objectives.relations.common import gram, lengths, unit, vectors
+from limbeck.objectives.directions import lengths, unit
+from limbeck.objectives.relations.common import gram, in_full, vectors
 
 WHOLE, PART = 2**22, 2**20
 """Numbers of [N, N, N] or [N, N, D] up to which a batch is taken whole, and of [B, N, N] or [B, N, D] in a part."""
@@ -61,7 +62,7 @@ class RKDAngle(TapObjective):
         shift_invariant=False,
         paper="Park 2019, arXiv 1904.05068",
         formula="mean_jk huber(a_s - a_t), a_ijk = cosine of the angle at i between j and k",
-        cost="N^3 D",
+        cost="N^3 min(N, D) + N^2 D",
     )
 
     def values(self, student: Tensor, teacher: Tensor, learnt: nn.Module | None) -> Tensor:
@@ -72,12 +73,31 @@ class RKDAngle(TapObjective):
 def _turned(x_ND: Tensor) -> Tensor:
     """The same points in float64 and in no more than N dimensions, turned: no angle between them changes.
 
-    All sides lie in the span of the axes, so that a gradient with the axes held fixed is exact.
+    Equal points stay equal to the last bit, as a side of no length has no direction and one of 1e-16 has. The
+    direction of a side of length d is right to a share e R / d, R the largest distance and e float64's rounding.
     """
-    with torch.no_grad():
-        centre_1D = x_ND.mean(dim=0, keepdim=True, dtype=torch.float64)
-        axes_DM: Tensor = torch.linalg.qr((x_ND - centre_1D).T).Q
-    return (x_ND - centre_1D) @ axes_DM
+    turned_NM: Tensor = _Turned.apply(x_ND)  # type: ignore[no-untyped-call]
+    return turned_NM
+
+
+class _Turned(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x_ND: Tensor) -> Tensor:
+        distinct_UD, which_N = torch.unique(x_ND, dim=0, return_inverse=True)
+        centred_UD = distinct_UD - distinct_UD.mean(dim=0, keepdim=True, dtype=torch.float64)
+        axes_DM: Tensor = torch.linalg.qr(centred_UD.T).Q
+        ctx.save_for_backward(axes_DM)
+        ctx.dtype = x_ND.dtype
+        turned_NM: Tensor = (centred_UD @ axes_DM)[which_N]
+        return turned_NM
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient_NM: Tensor) -> Tensor:
+        """With the axes held fixed, which is exact: all sides lie in their span."""
+        (axes_DM,) = ctx.saved_tensors
+        gradient_ND: Tensor = (gradient_NM @ axes_DM.T).to(ctx.dtype)
+        return gradient_ND
 
 
 def _at_vertices(student_BD: Tensor, student_ND: Tensor, teacher_BD: Tensor, teacher_ND: Tensor) -> Tensor:
@@ -99,27 +119,34 @@ class _InParts(torch.autograd.Function):
         ctx.save_for_backward(student_ND, teacher_ND)
         ctx.vertices = vertices
         values_N = student_ND.new_empty(len(student_ND))
-        for at, _, apart_BNN, spare_BNN, _ in _parts(student_ND, teacher_ND, vertices):
-            clipped_BNN = torch.clamp(apart_BNN.abs_(), max=1.0, out=spare_BNN)
-            values_N[at] = apart_BNN.sub_(clipped_BNN, alpha=0.5).mul_(clipped_BNN).mean(dim=(1, 2))
+        with in_full(student_ND):
+            for at, _, apart_BNN, spare_BNN, _ in _parts(student_ND, teacher_ND, vertices):
+                clipped_BNN = torch.clamp(apart_BNN.abs_(), max=1.0, out=spare_BNN)
+                values_N[at] = apart_BNN.sub_(clipped_BNN, alpha=0.5).mul_(clipped_BNN).mean(dim=(1, 2))
         return values_N
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient_N: Tensor) -> tuple[Tensor, None, None]:
         student_ND, teacher_ND = ctx.saved_tensors
-        gradient_ND = torch.zeros_like(student_ND)
-        spare_BND = student_ND.new_empty(ctx.vertices, *student_ND.shape)
-        for at, unit_BND, apart_BNN, _, lengths_BN1 in _parts(student_ND, teacher_ND, ctx.vertices):
-            # Of a cosine and of the one with j and k exchanged, which is the same: twice.
-            slope_BNN = apart_BNN.clamp_(-1.0, 1.0).mul_(gradient_N[at, None, None] * (2 / len(student_ND) ** 2))
-            along_BND = torch.bmm(slope_BNN, unit_BND, out=spare_BND[: len(unit_BND)])
-            # What would change the length of a side is taken away, in the place of the unit vectors.
-            along_BN1 = torch.linalg.vecdot(unit_BND, along_BND)[..., None]
-            side_BND = along_BND.sub_(unit_BND.mul_(along_BN1)).div_(lengths_BN1)
-            gradient_ND += side_BND.sum(dim=0)
-            gradient_ND[at] -= side_BND.sum(dim=1)
-        return gradient_ND, None, None
+        with in_full(gradient_N):
+            return _gradient(student_ND, teacher_ND, ctx.vertices, gradient_N), None, None
+
+
+def _gradient(student_ND: Tensor, teacher_ND: Tensor, vertices: int, gradient_N: Tensor) -> Tensor:
+    """That of the values' sum weighted with gradient_N, at the student's points [N, D]."""
+    gradient_ND = torch.zeros_like(student_ND)
+    spare_BND = student_ND.new_empty(vertices, *student_ND.shape)
+    for at, unit_BND, apart_BNN, _, lengths_BN1 in _parts(student_ND, teacher_ND, vertices):
+        # Of a cosine and of the one with j and k exchanged, which is the same: twice.
+        slope_BNN = apart_BNN.clamp_(-1.0, 1.0).mul_(gradient_N[at, None, None] * (2 / len(student_ND) ** 2))
+        along_BND = torch.bmm(slope_BNN, unit_BND, out=spare_BND[: len(unit_BND)])
+        # What would change the length of a side is taken away, in the place of the unit vectors.
+        along_BN1 = torch.linalg.vecdot(unit_BND, along_BND)[..., None]
+        side_BND = along_BND.sub_(unit_BND.mul_(along_BN1)).div_(lengths_BN1)
+        gradient_ND += side_BND.sum(dim=0)
+        gradient_ND[at] -= side_BND.sum(dim=1)
+    return gradient_ND
 
 
 def _parts(

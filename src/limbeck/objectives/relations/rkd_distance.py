@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from limbeck.objectives.base import TapObjective, Traits
-from limbeck.objectives.relations.common import LEAST_NORM, distances, vectors
+from limbeck.objectives.directions import SHORTEST
+from limbeck.objectives.relations.common import distances, vectors
 
 
 def rkd_distance(student: Tensor, teacher: Tensor) -> Tensor:
@@ -64,4 +65,4 @@ def _normalised(x_ND: Tensor) -> Tensor:
     """Distances [N, N] by the mean of the positive ones; 0 where none is."""
     lengths_NN = distances(x_ND)
     mean = lengths_NN.sum() / torch.count_nonzero(lengths_NN).clamp_min(1)
-    return lengths_NN / mean.clamp_min(LEAST_NORM)
+    return lengths_NN / mean.clamp_min(SHORTEST)

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from limbeck.objectives.base import TapObjective, Traits
-from limbeck.objectives.relations.common import product, unit, vectors
+from limbeck.objectives.directions import unit
+from limbeck.objectives.relations.common import gram, vectors
 
 
 def similarity_preserving(student: Tensor, teacher: Tensor) -> Tensor:
@@ -59,4 +60,4 @@ class SimilarityPreserving(TapObjective):
 
 def _similarities(x_ND: Tensor) -> Tensor:
     """G, [N, N]."""
-    return unit(product(x_ND, x_ND.T))
+    return unit(gram(x_ND))
