@@ -258,6 +258,16 @@ class UnlabelledAsClassZero(HardMutant):
         return F.cross_entropy(logits, labels.clamp(min=0), reduction="none")
 
 
+class SmoothedOverAbsentClasses(HardMutant):
+    """F.cross_entropy with its label_smoothing, which is spread over the classes at -inf too: inf."""
+
+    spoils: ClassVar[Objective] = CrossEntropy(smoothing=0.1)
+
+    def __call__(self, output: Signal, signal: Signal | None, labels: Tensor) -> Tensor:
+        logits = output.logits if output.logits.dtype == torch.float64 else output.logits.float()
+        return F.cross_entropy(logits, labels, reduction="none", ignore_index=UNLABELLED, label_smoothing=0.1)
+
+
 class WeighedByTheTeacher(HardMutant):
     """A hard loss that leans on the teacher without saying so: the scratch arm cannot use it."""
 
@@ -345,7 +355,8 @@ KILLED_BY = {
         "is_nothing_without_labels",
         "matches_the_definition",
     },
-    UnlabelledAsClassZero: {"is_nothing_without_labels", "matches_the_definition"},
+    UnlabelledAsClassZero: {"bears_absent_classes", "is_nothing_without_labels", "matches_the_definition"},
+    SmoothedOverAbsentClasses: {"bears_absent_classes"},
     WeighedByTheTeacher: {"needs_no_teacher", "matches_the_definition"},
     ConfidentOnly: {"matches_the_definition"},
     SoftmaxTwice: {"bears_absent_classes", "matches_the_definition"},

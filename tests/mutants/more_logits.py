@@ -309,5 +309,5 @@ KILLED_BY = {
     BernoulliMeanOverClasses: {"bears_absent_classes", "matches_the_definition"},
     BernoulliOfYesOnly: {"is_zero_at_the_teacher", "is_never_negative", "matches_the_definition"},
     UnlabelledAllNo: {"is_nothing_without_labels", "matches_the_definition"},
-    MeanOfTheAnswers: {"matches_the_definition"},
+    MeanOfTheAnswers: {"bears_absent_classes", "matches_the_definition"},
 }

@@ -30,7 +30,6 @@ from limbeck.objectives import (
     TTM,
     UNLABELLED,
     BernoulliTargets,
-    CrossEntropy,
     HardTargets,
     LogitMSE,
     SoftTargets,
@@ -151,19 +150,6 @@ def test_dist_hears_that_the_teacher_finds_a_class_impossible():
     student = torch.tensor([[1.0, 2.0, 0.0], [0.3, 0.1, 0.9]], dtype=torch.float64)
     teacher = torch.tensor([[1.0, 2.0, ABSENT], [0.5, 0.7, ABSENT]], dtype=torch.float64)
     assert_close(dist(student, teacher), dist(student, teacher.clamp(min=-700)))
-
-
-def test_smoothing_is_spread_over_the_classes_that_are_there():
-    logits, labels = torch.randn(4, 6, dtype=torch.float64), torch.tensor([0, UNLABELLED, 5, 2])
-    smooth = CrossEntropy(smoothing=0.1)
-    values, gradient = run_plain(lambda leaf: smooth(Signal(leaf), None, labels), logits)
-    absent = torch.full((4, 2), ABSENT, dtype=torch.float64)
-    moved = torch.where(labels == UNLABELLED, UNLABELLED, labels + 2)
-    got_values, got_gradient = run_plain(
-        lambda leaf: smooth(Signal(leaf), None, moved), torch.cat((absent, logits), dim=1)
-    )
-    assert_close(got_values, values)
-    assert_close(got_gradient, torch.cat((torch.zeros_like(absent), gradient), dim=1))
 
 
 # --------------------------------------------------------------------------------- the other ones
@@ -304,9 +290,9 @@ def test_a_temperature_that_is_none_is_refused(temperature):
         with pytest.raises(ValueError, match=said):
             kind(temperature=temperature)
     logits, labels = torch.zeros(4, 3), torch.zeros(4, dtype=torch.int64)
-    for function, given in ((bernoulli_kd, ()), (dkd, (labels,)), (dist, ()), (nkd, (labels,))):
+    for function, more in ((bernoulli_kd, ()), (dkd, (labels,)), (dist, ()), (nkd, (labels,))):
         with pytest.raises(ValueError, match=said):
-            function(logits, logits, *given, temperature=temperature)
+            function(logits, logits, *more, temperature=temperature)
 
 
 @pytest.mark.parametrize("exponent", [0.0, -1.0, 1e-7, 1e4, math.inf, math.nan])
@@ -376,3 +362,24 @@ def test_a_refusal_names_both_shapes(objective):
         objective(Signal(logits), Signal(logits[:, :1]), labels)
     with pytest.raises(ValueError, match=f"{objective.name} expected the teacher's signal, got None"):
         objective(Signal(logits), None, labels)
+
+
+@pytest.mark.parametrize("function", [kd, reverse_kl, jsd, total_variation, dist, ttm])
+def test_one_logit_is_no_softmax(function):
+    one = torch.zeros(3, 1)
+    with pytest.raises(ValueError, match="expected 2 classes or more, got 1: for one logit take bernoulli_kd"):
+        function(one, one)
+
+
+@pytest.mark.parametrize("function", [kd, bernoulli_kd, logit_mse])
+def test_logits_without_a_row_for_each_example_are_refused(function):
+    flat = torch.zeros(3)
+    with pytest.raises(ValueError, match=r"expected a row for each example, \[N, C\], got \(3,\)"):
+        function(flat, flat)
+
+
+def test_binary_answers_in_the_wrong_form_are_refused_in_words():
+    with pytest.raises(ValueError, match=r"give logits\[:, None\]"):
+        binary_cross_entropy(torch.zeros(6), torch.ones(6, dtype=torch.int64))
+    with pytest.raises(ValueError, match=r"labels\.long\(\)"):
+        binary_cross_entropy(torch.zeros(6, 2), torch.ones(6))

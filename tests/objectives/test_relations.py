@@ -87,10 +87,10 @@ def test_the_size_of_the_features_is_nothing(pair, relation, scale):
 @settings(deadline=None)
 @given(feature_pairs(), seeds)
 def test_the_length_of_each_example_is_nothing_to_cosines(pair, seed):
-    """To PKT up to its epsilon, which is large beside the probability of a neighbour that is nearly opposite."""
+    """To PKT up to its epsilon, and of features above 0: of nearly opposite ones the epsilon is no small share."""
     student, teacher = pair
     lengths = 0.5 + normal(len(student), 1, seed=seed).abs()
-    assert_close(pkt(lengths * student, teacher), pkt(student, teacher), 1e-3)
+    assert_close(pkt(lengths * student.abs(), teacher), pkt(student.abs(), teacher), 1e-4)
     width = min(student.shape[1], teacher.shape[1])
     student, teacher = student[:, :width], teacher[:, :width]
     assert_close(contrast(lengths * student, teacher), contrast(student, teacher))
@@ -246,9 +246,7 @@ def exact_angles(student, teacher):
     """The formula as it is printed, in float64."""
 
     def cosines(x):
-        sides = x.double() - x.double()[:, None]
-        lengths = sides.norm(dim=2, keepdim=True)
-        units = sides / lengths.masked_fill(lengths == 0, math.inf)
+        units = unit(x.double() - x.double()[:, None])
         return units @ units.mT
 
     apart = torch.nn.functional.smooth_l1_loss(cosines(student), cosines(teacher), reduction="none")
@@ -267,7 +265,7 @@ def test_angles_of_equal_examples_of_many_dimensions_are_those_of_the_formula(mo
     teacher = normal(count, 70, seed=1, dtype=dtype)
     student[[0, count - 1]] = 0
     student[3] = student[5]
-    teacher[[1, 4, 7]] = teacher[2]
+    teacher[[1, 4, 7]] = teacher[2].clone()
     teacher[6] = teacher[8]
     values, gradient = run(rkd_angle, student, teacher)
     wanted, wanted_gradient = run(exact_angles, student.double(), teacher)
@@ -287,7 +285,8 @@ def test_angles_of_nearly_equal_examples_of_many_dimensions_keep_their_digits(ga
     values, gradient = run(rkd_angle, student, teacher)
     wanted, wanted_gradient = run(exact_angles, student.double(), teacher)
     assert_close(values.double(), wanted, 1e-6)
-    assert_close(gradient.double(), wanted_gradient, 1e-6)
+    largest = wanted_gradient.abs().max()
+    assert_close(gradient.double() / largest, wanted_gradient / largest, 1e-6)
 
 
 def test_opposite_features_are_no_nan():
@@ -298,31 +297,22 @@ def test_opposite_features_are_no_nan():
         assert value.isfinite().all()
 
 
-def test_autocast_halves_no_digit():
-    student, teacher = normal(16, 32, dtype=torch.float32).requires_grad_(), normal(16, 32, seed=1, dtype=torch.float32)
-    for relation in (*RELATIONS, contrast):
-        wanted = run(relation, student, teacher)
-        with torch.autocast("cpu", torch.bfloat16):
-            values = relation(student, teacher)
-        assert_close(values, wanted[0], 1e-6)
-        (gradient,) = torch.autograd.grad(values.sum(), student)
-        assert_close(gradient, wanted[1], 1e-6)
-
-
 @pytest.mark.parametrize("count", [16, 40])
 @pytest.mark.parametrize("whole", [True, False])
 @pytest.mark.parametrize("relation", [*RELATIONS, contrast])
-def test_a_backward_pass_under_autocast_halves_no_digit(monkeypatch, relation, whole, count):
-    """Of more examples than dimensions, and of fewer."""
+def test_autocast_halves_no_digit(monkeypatch, relation, whole, count):
+    """Of more examples than dimensions and of fewer; with the backward pass in the block and after it."""
     if not whole:
         monkeypatch.setattr(rkd_angle_file, "WHOLE", 0)
         monkeypatch.setattr(rkd_angle_file, "PART", 5000)
     student, teacher = normal(count, 32, dtype=torch.float32), normal(count, 32, seed=1, dtype=torch.float32)
+    student.requires_grad_()
     wanted = run(relation, student, teacher)
     with torch.autocast("cpu", torch.bfloat16):
-        got = run(relation, student, teacher)
-    for one, other in zip(got, wanted, strict=True):
-        assert_close(one, other, 1e-6)
+        values = relation(student, teacher)
+        within = torch.autograd.grad(values.sum(), student, retain_graph=True)
+    for gradient in (*within, *torch.autograd.grad(values.sum(), student)):
+        torch.testing.assert_close((values, gradient), wanted, rtol=1e-6, atol=1e-6)
 
 
 @settings(deadline=None)
@@ -331,15 +321,6 @@ def test_a_product_and_a_gram_matrix_have_the_gradients_of_their_values(seed):
     a, b = normal(4, 3, seed=seed).requires_grad_(), normal(3, 5, seed=seed + 2).requires_grad_()
     assert torch.autograd.gradcheck(product, (a, b))
     assert torch.autograd.gradcheck(gram, (a,))
-
-
-@settings(deadline=None)
-@given(seeds)
-def test_a_gram_matrix_has_the_gradient_of_its_value(seed):
-    x = normal(4, 3, seed=seed).requires_grad_()
-    weights = normal(4, 4, seed=seed + 1)
-    (gradient,) = torch.autograd.grad((weights * gram(x)).sum(), x)
-    assert_close(gradient, (weights + weights.T) @ x.detach())
 
 
 def test_what_has_no_direction_stays_nothing():

@@ -90,8 +90,8 @@ def cross_entropy(log_a_NC: Tensor, log_b_NC: Tensor) -> Tensor:
 
 
 def bernoulli_kl(a: Tensor, b: Tensor) -> Tensor:
-    """KL(sigmoid(a)||sigmoid(b)) of each yes or no, from its logits; of any shape."""
-    absent = a == -math.inf
-    a, b = torch.where(absent, 0.0, a), torch.where(absent, 0.0, b)
-    # log sigmoid(-x) = log sigmoid(x) - x brings both outcomes' terms to this.
-    return F.logsigmoid(a) - F.logsigmoid(b) - torch.sigmoid(-a) * (a - b)
+    """KL(sigmoid(a)||sigmoid(b)) of each yes or no, from its logits, which may be infinite; of any shape."""
+    # Where a rules an outcome out its term is 0, made so before it is multiplied: inf - inf would have no gradient.
+    yes = torch.sigmoid(a) * torch.where(a == -math.inf, 0.0, F.logsigmoid(a) - F.logsigmoid(b))
+    no = torch.sigmoid(-a) * torch.where(a == math.inf, 0.0, F.logsigmoid(-a) - F.logsigmoid(-b))
+    return yes + no

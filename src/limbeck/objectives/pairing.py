@@ -8,12 +8,23 @@ from torch import Tensor
 from limbeck.signal import raised
 
 
-def paired(student_NC: Tensor, teacher_NC: Tensor, name: str) -> tuple[Tensor, Tensor]:
+def paired(student_NC: Tensor, teacher_NC: Tensor, name: str, *, least: int = 1) -> tuple[Tensor, Tensor]:
     """Student's and teacher's values of one shape, the teacher's a constant, both in at least float32.
 
     Raises:
-        ValueError: shapes that differ: a width of 1 would broadcast without a word.
+        ValueError: shapes that differ (a width of 1 would broadcast without a word), no row for each example, or
+            fewer than the least number of classes.
     """
+    if student_NC.ndim < 2:
+        raise ValueError(
+            f"{name} expected a row for each example, [N, C], got {tuple(student_NC.shape)}: for one logit an example "
+            "give [N, 1], for one example [1, C]"
+        )
+    if student_NC.shape[-1] < least:
+        raise ValueError(
+            f"{name} expected {least} classes or more, got {student_NC.shape[-1]}: for one logit take bernoulli_kd, "
+            "which is the objective bernoulli-targets"
+        )
     if student_NC.shape != teacher_NC.shape:
         raise ValueError(
             f"{name} expected one shape, got {tuple(student_NC.shape)} from the student and "

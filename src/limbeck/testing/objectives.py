@@ -213,7 +213,7 @@ PROMISES: tuple[Promise[Objective], ...] = (
     Promise(logits.ignores_a_shift_of_logits, _where(lambda traits: traits.shift_invariant and not traits.taps)),
     Promise(logits.bears_extreme_logits, _logits),
     Promise(logits.permutes_with_classes, _logits),
-    Promise(logits.bears_absent_classes, _where(lambda traits: "logits" in traits.needs)),
+    Promise(logits.bears_absent_classes, _logits),
     Promise(logits.is_nothing_without_labels, _where(lambda traits: "labels" in traits.needs)),
     Promise(logits.needs_no_teacher, _where(lambda traits: not traits.hears_teacher)),
     Promise(logits.refuses_other_widths, _where(lambda traits: "logits" in traits.needs)),

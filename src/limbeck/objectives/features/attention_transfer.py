@@ -83,10 +83,17 @@ def _check(power: int) -> None:
 
 def _attention(features_NCHW: Tensor, power: int) -> Tensor:
     """Q, [N, K]; 0 where all features are."""
-    # Q does not change with the size of the features: brought to a largest of 1 first, their powers neither overflow
-    # nor all vanish, and the norm is at least 1 but for a map of zeros.
-    largest_N: Tensor = torch.linalg.vector_norm(features_NCHW.detach().flatten(1), ord=math.inf, dim=1)
-    scaled_NCHW = features_NCHW / largest_N.clamp_min(SHORTEST)[:, None, None, None]
-    energy_NK = scaled_NCHW.pow(power).sum(dim=1).flatten(1)
-    norm_N1: Tensor = torch.linalg.vector_norm(energy_NK, dim=1, keepdim=True)
-    return energy_NK / norm_N1.clamp_min(0.5)
+    # Q does not change with the size of the features: brought to a largest of 1 in time, neither powers nor squares
+    # overflow or vanish, and the norm is at least 1 but for a map of zeros. Squares of features bear more than powers.
+    if power > 2:
+        features_NCHW = features_NCHW / _largest(features_NCHW.flatten(1))[:, :, None, None]
+    energy_NK = features_NCHW.pow(power).sum(dim=1).flatten(1)
+    scaled_NK = energy_NK / _largest(energy_NK)
+    norm_N1: Tensor = torch.linalg.vector_norm(scaled_NK, dim=1, keepdim=True)
+    return scaled_NK / norm_N1.clamp_min(0.5)
+
+
+def _largest(values_ND: Tensor) -> Tensor:
+    """The largest magnitude of each row, [N, 1], a constant; at least what can be divided by."""
+    sizes_N1: Tensor = torch.linalg.vector_norm(values_ND.detach(), ord=math.inf, dim=1, keepdim=True)
+    return sizes_N1.clamp_min(SHORTEST)

@@ -3,23 +3,22 @@
 Dimension key: N examples, C classes.
 """
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from limbeck.objectives.base import LogitObjective, Traits
 from limbeck.objectives.checks import check_temperature
+from limbeck.objectives.divergences import bernoulli_kl, known
 from limbeck.objectives.pairing import paired
 
 
 def bernoulli_kd(student_logits: Tensor, teacher_logits: Tensor, *, temperature: float = 4.0) -> Tensor:
     """T^2 sum_c KL(sigmoid(t/T)||sigmoid(s/T)) of Bernoulli variables, Yang 2023, arXiv 2308.06453, section 3.2.
 
-    The gradient at the student's logits is T (sigmoid(s/T) - sigmoid(t/T)).
+    The gradient at the student's logits is T (sigmoid(s/T) - sigmoid(t/T)), taken in closed form.
 
     Args:
         student_logits: [..., C]; C may be 1.
@@ -34,15 +33,11 @@ def bernoulli_kd(student_logits: Tensor, teacher_logits: Tensor, *, temperature:
     """
     check_temperature(temperature)
     student_NC, teacher_NC = paired(student_logits, teacher_logits, "bernoulli_kd")
-    return temperature**2 * bernoulli_kl(teacher_NC / temperature, student_NC / temperature).sum(dim=-1)
-
-
-def bernoulli_kl(a: Tensor, b: Tensor) -> Tensor:
-    """KL(sigmoid(a)||sigmoid(b)) of each yes or no, from its logits, which may be infinite; of any shape."""
-    # Where a rules an outcome out its term is 0, made so before it is multiplied: inf - inf would have no gradient.
-    yes = torch.sigmoid(a) * torch.where(a == -math.inf, 0.0, F.logsigmoid(a) - F.logsigmoid(b))
-    no = torch.sigmoid(-a) * torch.where(a == math.inf, 0.0, F.logsigmoid(-a) - F.logsigmoid(-b))
-    return yes + no
+    with torch.no_grad():
+        s_NC, t_NC = student_NC / temperature, teacher_NC / temperature
+        values_N = temperature**2 * bernoulli_kl(t_NC, s_NC).sum(dim=-1)
+        gradient_NC = torch.sigmoid(s_NC) - torch.sigmoid(t_NC)
+    return known(student_NC, values_N, gradient_NC, temperature)
 
 
 @dataclass(frozen=True, kw_only=True)

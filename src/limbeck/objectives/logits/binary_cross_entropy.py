@@ -63,6 +63,11 @@ class BinaryCrossEntropy:
 
 def _yes(labels: Tensor, logits_NC: Tensor) -> Tensor:
     """1 where the answer is yes, else 0, [N, C]."""
+    if logits_NC.ndim < 2 or (labels.is_floating_point() and labels.ndim == 1):
+        raise ValueError(
+            "binary_cross_entropy expected logits [N, C] and labels [N] of whole numbers, got logits "
+            f"{tuple(logits_NC.shape)} and {labels.dtype}: give logits[:, None] for one logit each, labels.long()"
+        )
     if labels.ndim == 1 and logits_NC.shape[-1] > 1:
         class_N1 = torch.where(labels == UNLABELLED, 0, labels).unsqueeze(-1)
         return torch.zeros_like(logits_NC).scatter_(-1, class_N1, 1.0)

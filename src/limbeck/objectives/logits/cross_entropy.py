@@ -7,7 +7,6 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -45,15 +44,12 @@ class CrossEntropy:
     def __call__(self, output: Signal, signal: Signal | None, labels: Tensor) -> Tensor:
         """Values [N] in nats from logits [N, C] and labels [N]; the signal is not used."""
         logits_NC = raised(output.logits)
-        values_N = F.cross_entropy(logits_NC, labels, reduction="none", ignore_index=UNLABELLED)
+        log_q_NC = F.log_softmax(logits_NC, dim=-1)
+        values_N = F.nll_loss(log_q_NC, labels, reduction="none", ignore_index=UNLABELLED)
         if not self.smoothing:
             return values_N
-        spread_N = torch.where(labels == UNLABELLED, 0.0, _evenly(logits_NC))
-        return (1 - self.smoothing) * values_N + self.smoothing * spread_N
-
-
-def _evenly(logits_NC: Tensor) -> Tensor:
-    """Mean of -log softmax(s) over the classes that are there, [N]; torch's own smoothing is inf if one is not."""
-    present_NC = logits_NC > -math.inf
-    log_q_NC = torch.where(present_NC, F.log_softmax(logits_NC, dim=-1), 0.0)
-    return -log_q_NC.sum(dim=-1) / present_NC.sum(dim=-1)
+        # Not torch's own smoothing, which is inf where a class is absent.
+        absent_NC = log_q_NC == -math.inf
+        count_N = log_q_NC.shape[-1] - absent_NC.sum(dim=-1)
+        even_N = -log_q_NC.masked_fill(absent_NC, 0.0).sum(dim=-1) / count_N
+        return (1 - self.smoothing) * values_N + self.smoothing * even_N.masked_fill(labels == UNLABELLED, 0.0)

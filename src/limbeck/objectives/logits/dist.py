@@ -47,7 +47,7 @@ def dist(
         ValueError: logits of different shapes, or a temperature that is none.
     """
     check_temperature(temperature)
-    student_NC, teacher_NC = paired(student_logits, teacher_logits, "dist")
+    student_NC, teacher_NC = paired(student_logits, teacher_logits, "dist", least=2)
     q_NC, p_NC = F.softmax(student_NC / temperature, dim=-1), F.softmax(teacher_NC / temperature, dim=-1)
     present_NC = ((student_NC > -math.inf) | (teacher_NC > -math.inf)).to(p_NC.dtype)
     values_N = inter_weight * _distance(q_NC, p_NC, present_NC, dim=1)

@@ -13,8 +13,7 @@ from torch import Tensor
 
 from limbeck.objectives.base import LogitObjective, Traits
 from limbeck.objectives.checks import check_temperature, check_weights
-from limbeck.objectives.divergences import kl
-from limbeck.objectives.logits.bernoulli_targets import bernoulli_kl
+from limbeck.objectives.divergences import bernoulli_kl, kl
 from limbeck.objectives.logits.target import others_of, target_of
 from limbeck.objectives.pairing import paired
 from limbeck.signal import UNLABELLED

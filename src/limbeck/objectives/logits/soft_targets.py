@@ -37,7 +37,7 @@ def kd(student_logits: Tensor, teacher_logits: Tensor, *, temperature: float = 4
     Raises:
         ValueError: logits of different shapes.
     """
-    student_NC, teacher_NC = paired(student_logits, teacher_logits, "kd")
+    student_NC, teacher_NC = paired(student_logits, teacher_logits, "kd", least=2)
     with torch.no_grad():
         q, p = softmax(student_NC / temperature), softmax(teacher_NC / temperature)
         ratio_NC, difference_NC = p.log.sub_(q.log), q.plain.sub_(p.plain)
@@ -50,7 +50,7 @@ def reverse_kl(student_logits: Tensor, teacher_logits: Tensor, *, temperature: f
 
     The gradient at the student's logits is T q (log(q/p) - KL(q||p)).
     """
-    student_NC, teacher_NC = paired(student_logits, teacher_logits, "reverse_kl")
+    student_NC, teacher_NC = paired(student_logits, teacher_logits, "reverse_kl", least=2)
     with torch.no_grad():
         q, p = softmax(student_NC / temperature), softmax(teacher_NC / temperature)
         ratio_NC = q.log.sub_(p.log)
@@ -90,7 +90,7 @@ def jsd(
         return kd(student_logits, teacher_logits, temperature=temperature)
     if beta == 1.0:
         return reverse_kl(student_logits, teacher_logits, temperature=temperature)
-    student_NC, teacher_NC = paired(student_logits, teacher_logits, "jsd")
+    student_NC, teacher_NC = paired(student_logits, teacher_logits, "jsd", least=2)
     factor = temperature / (beta * (1 - beta) if normalised else 1.0)
     with torch.no_grad():
         q, p = softmax(student_NC / temperature), softmax(teacher_NC / temperature)
@@ -108,7 +108,7 @@ def total_variation(student_logits: Tensor, teacher_logits: Tensor, *, temperatu
 
     Its gradient jumps where q = p in a class and is 0 there, and grows with T.
     """
-    student_NC, teacher_NC = paired(student_logits, teacher_logits, "total_variation")
+    student_NC, teacher_NC = paired(student_logits, teacher_logits, "total_variation", least=2)
     q_NC, p_NC = F.softmax(student_NC / temperature, dim=-1), F.softmax(teacher_NC / temperature, dim=-1)
     return 0.5 * temperature**2 * (q_NC - p_NC).abs().sum(dim=-1)
 

@@ -28,7 +28,6 @@ def others_of(logits_NC: Tensor, target_N1: Tensor) -> tuple[Tensor, Tensor]:
     There the target's is 0, so that a softmax over no classes is not NaN: what is made of it must be masked.
     """
     with torch.no_grad():
-        target_NC = torch.zeros_like(logits_NC, dtype=torch.bool).scatter_(-1, target_N1, True)
-        alone_N = (target_NC | (logits_NC == -math.inf)).all(dim=-1)
+        alone_N = logits_NC.scatter(-1, target_N1, -math.inf).amax(dim=-1) == -math.inf
         filler_N1 = torch.where(alone_N, 0.0, -math.inf).to(logits_NC.dtype).unsqueeze(-1)
     return logits_NC.scatter(-1, target_N1, filler_N1), alone_N

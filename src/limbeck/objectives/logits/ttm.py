@@ -33,7 +33,7 @@ def ttm(student_logits: Tensor, teacher_logits: Tensor, *, exponent: float = 0.1
         ValueError: logits of different shapes, or an exponent that is none.
     """
     check_exponent(exponent)
-    student_NC, teacher_NC = paired(student_logits, teacher_logits, "ttm")
+    student_NC, teacher_NC = paired(student_logits, teacher_logits, "ttm", least=2)
     values_N = kl(F.log_softmax(exponent * teacher_NC, dim=-1), F.log_softmax(student_NC, dim=-1))
     if not weighted:
         return values_N
