@@ -184,3 +184,11 @@ def test_a_beta_belongs_to_the_jsd():
     for beta in (-0.1, 1.1, math.nan):
         with pytest.raises(ValueError, match=f"beta must be 0 to 1, not {beta}"):
             SoftTargets(divergence="jsd", beta=beta)
+
+
+@pytest.mark.parametrize("function", [kd, reverse_kl, jsd, total_variation])
+@pytest.mark.parametrize("temperature", [0.0, -1.0, 1e200, math.nan])
+def test_a_plain_function_refuses_a_temperature_that_is_none(function, temperature):
+    logits = torch.zeros(2, 3)
+    with pytest.raises(ValueError, match="temperature must be a positive number"):
+        function(logits, logits, temperature=temperature)

@@ -35,8 +35,9 @@ def kd(student_logits: Tensor, teacher_logits: Tensor, *, temperature: float = 4
         Values [...] in nats, one per example.
 
     Raises:
-        ValueError: logits of different shapes.
+        ValueError: logits of different shapes or of one class, or a temperature that is none.
     """
+    check_temperature(temperature)
     student_NC, teacher_NC = paired(student_logits, teacher_logits, "kd", least=2)
     with torch.no_grad():
         q, p = softmax(student_NC / temperature), softmax(teacher_NC / temperature)
@@ -50,6 +51,7 @@ def reverse_kl(student_logits: Tensor, teacher_logits: Tensor, *, temperature: f
 
     The gradient at the student's logits is T q (log(q/p) - KL(q||p)).
     """
+    check_temperature(temperature)
     student_NC, teacher_NC = paired(student_logits, teacher_logits, "reverse_kl", least=2)
     with torch.no_grad():
         q, p = softmax(student_NC / temperature), softmax(teacher_NC / temperature)
@@ -84,12 +86,13 @@ def jsd(
         Values [...] in nats, one per example.
 
     Raises:
-        ValueError: logits of different shapes.
+        ValueError: logits of different shapes or of one class, or a temperature that is none.
     """
     if beta == 0.0:
         return kd(student_logits, teacher_logits, temperature=temperature)
     if beta == 1.0:
         return reverse_kl(student_logits, teacher_logits, temperature=temperature)
+    check_temperature(temperature)
     student_NC, teacher_NC = paired(student_logits, teacher_logits, "jsd", least=2)
     factor = temperature / (beta * (1 - beta) if normalised else 1.0)
     with torch.no_grad():
@@ -108,6 +111,7 @@ def total_variation(student_logits: Tensor, teacher_logits: Tensor, *, temperatu
 
     Its gradient jumps where q = p in a class and is 0 there, and grows with T.
     """
+    check_temperature(temperature)
     student_NC, teacher_NC = paired(student_logits, teacher_logits, "total_variation", least=2)
     q_NC, p_NC = F.softmax(student_NC / temperature, dim=-1), F.softmax(teacher_NC / temperature, dim=-1)
     return 0.5 * temperature**2 * (q_NC - p_NC).abs().sum(dim=-1)
@@ -149,7 +153,7 @@ class SoftTargets(LogitObjective):
         beta: of the two jsd only, the teacher's share of the mixture: 0 is forward KL, 1 is reverse KL.
 
     Raises:
-        ValueError: temperature not a positive finite number; beta outside [0, 1], or without a jsd.
+        ValueError: temperature outside 0.001 to 1,000,000; beta outside [0, 1], or without a jsd.
     """
 
     name: Literal["soft-targets"] = "soft-targets"
