@@ -76,7 +76,7 @@ class Ranking:
         found = {}
         for number, setting in enumerate(METHODS[name]):
             record = self.measured(f"choose-{slug(name)}-{number}", setting, ["distilled"], on="validation")
-            found[number] = accuracy(record, "distilled")
+            found[number] = mean(record, "distilled", "accuracy")
             print(f"{name} {number}: {found[number]:.4f} on validation", flush=True)
         return METHODS[name][max(found, key=lambda number: found[number])]
 
@@ -92,7 +92,7 @@ class Ranking:
         students = record["arms"][arm]
         return {
             "method": method,
-            "accuracy": accuracy(record, arm),
+            **{name: mean(record, arm, name) for name in ("accuracy", "nll", "ece")},
             "against": {
                 other: compare(mine, self.rights(*place), arm=method, against=other, seeds=tuple(REPORTING)).as_dict()
                 for other, place in BASES.items()
@@ -103,8 +103,9 @@ class Ranking:
         }
 
 
-def accuracy(record: dict[str, Any], arm: str) -> float:
-    return statistics.mean(student["accuracy"] for student in record["arms"][arm])
+def mean(record: dict[str, Any], arm: str, metric: str) -> float:
+    """Of the seeds."""
+    return statistics.mean(student[metric] for student in record["arms"][arm])
 
 
 def slug(name: str) -> str:
@@ -113,10 +114,12 @@ def slug(name: str) -> str:
 
 def table(rows: list[dict[str, Any]]) -> str:
     """The rows as Markdown, best first."""
-    lines = ["| method | accuracy | gain over scratch | gain over soft targets | ms a step |", "|---|---|---|---|---|"]
+    head = ("method", "accuracy", "gain over scratch", "gain over soft targets", "NLL", "ECE", "ms a step")
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for one in sorted(rows, key=lambda one: -one["accuracy"]):
         gains = [gain(one["against"].get(other)) for other in ("scratch", "soft-targets")]
-        cells = [one["method"], f"{100 * one['accuracy']:.2f}", *gains, f"{one['milliseconds']:.1f}"]
+        trust = (f"{one['nll']:.2f}", f"{one['ece']:.2f}")
+        cells = [one["method"], f"{100 * one['accuracy']:.2f}", *gains, *trust, f"{one['milliseconds']:.1f}"]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -141,7 +144,8 @@ def main() -> None:
     ranking = Ranking(options.data, options.out)
     base = ranking.measured("base-choose", {}, ["scratch"], on="validation")
     print(
-        f"teacher {base['teacher']['accuracy']:.4f}, scratch {accuracy(base, 'scratch'):.4f} on validation", flush=True
+        f"teacher {base['teacher']['accuracy']:.4f}, scratch {mean(base, 'scratch', 'accuracy'):.4f} on validation",
+        flush=True,
     )
     mine = [name for number, name in enumerate(options.only) if number % parts == part]
     settings = {name: ranking.chosen(name) for name in mine}
