@@ -33,6 +33,9 @@ CHOOSING, REPORTING = [0, 1, 2], [10, 11, 12, 13, 14]
 BASES = {"scratch": ("final-base", "scratch"), "soft-targets": ("final-soft-targets", "distilled")}
 """What every method is compared with: the run and the arm."""
 
+OWN = {"temperature": "T", "exponent": "l", "non_target_weight": "w"}
+"""Settings of an objective and their sign in the table."""
+
 FIT = {"epochs": 40, "batch_size": 50, "optimizer": {"name": "adamw", "lr": 0.003}, "threads": 1}
 
 
@@ -114,14 +117,26 @@ def slug(name: str) -> str:
 
 def table(rows: list[dict[str, Any]]) -> str:
     """The rows as Markdown, best first."""
-    head = ("method", "accuracy", "gain over scratch", "gain over soft targets", "NLL", "ECE", "ms a step")
+    head = ("method", "chosen", "accuracy", "gain over scratch", "gain over soft targets", "NLL", "ECE", "ms a step")
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for one in sorted(rows, key=lambda one: -one["accuracy"]):
         gains = [gain(one["against"].get(other)) for other in ("scratch", "soft-targets")]
         trust = (f"{one['nll']:.2f}", f"{one['ece']:.2f}")
-        cells = [one["method"], f"{100 * one['accuracy']:.2f}", *gains, *trust, f"{one['milliseconds']:.1f}"]
+        points, time = f"{100 * one['accuracy']:.2f}", f"{one['milliseconds']:.1f}"
+        cells = [one["method"], described(one["setting"]), points, *gains, *trust, time]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def described(setting: Setting | None) -> str:
+    """What was chosen: the objective's own number, the weights of labels, soft labels and terms."""
+    if setting is None:
+        return ""
+    objective = setting.get("objective", {})
+    own = [f"{mark} {objective[key]:g}" for key, mark in OWN.items() if key in objective]
+    weights = [setting["student_weight"], setting["distillation_weight"]]
+    weights += [term["weight"] for term in setting.get("terms", [])]
+    return ", ".join([*own, " : ".join(f"{weight:,.10g}" for weight in weights)])
 
 
 def gain(verdict: dict[str, Any] | None) -> str:

@@ -242,8 +242,8 @@ def test_a_python_object_becomes_the_teacher_that_it_is():
             kind(nonsense)
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_a_network_in_half_precision_gets_its_inputs_so(dtype):
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_network_in_another_precision_gets_its_inputs_so(dtype):
     module = nn.Sequential(nn.Flatten(), nn.Linear(16, 3)).to(dtype)
     answer = teacher(module).answer(examples_of(4).inputs, examples_of(4).keys)
     assert answer.logits.dtype == torch.float32

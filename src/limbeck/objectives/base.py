@@ -31,7 +31,7 @@ class Traits:
         coupling: `example` when the value of an example depends on that example alone, `batch` when it depends
             on the others too; only the first may be split into micro-batches.
         zero_at_teacher: value and gradient are 0 where the student says what the teacher says.
-        non_negative: no value is below 0.
+        non_negative: no value is below 0, but for rounding.
         shift_invariant: a constant added to all logits of a row, the student's or the teacher's, is nothing.
         smooth: the gradient has no jumps, so that at high temperatures its size settles.
         slack: what the paper's own epsilon leaves of a value or gradient that is promised to be 0.

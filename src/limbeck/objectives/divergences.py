@@ -57,12 +57,6 @@ def softmax(logits_NC: Tensor) -> Probabilities:
     return Probabilities(log_NC.exp(), log_NC.clamp_(min=torch.finfo(log_NC.dtype).min))
 
 
-def mixture(p: Probabilities, q: Probabilities, share: float) -> Probabilities:
-    """Share p + (1 - share) q."""
-    log_NC = torch.logaddexp(p.log + math.log(share), q.log + math.log1p(-share))
-    return Probabilities(share * p.plain + (1 - share) * q.plain, log_NC)
-
-
 def exact_kl(a_NC: Tensor, ratio_NC: Tensor, difference_NC: Tensor) -> Tensor:
     """KL(a||b) = sum_c a (log a - log b) + b - a, [N], without a gradient.
 

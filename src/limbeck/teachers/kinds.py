@@ -61,9 +61,8 @@ class ModuleTeacher:
 
     @property
     def _dtype(self) -> torch.dtype:
-        """Of its inputs: that of its weights, where it was given in half precision."""
-        found = next((p.dtype for p in self.module.parameters() if p.is_floating_point()), torch.float32)
-        return found if found in (torch.float16, torch.bfloat16) else torch.float32
+        """Of its inputs: that of its first weights."""
+        return next((p.dtype for p in self.module.parameters() if p.is_floating_point()), torch.float32)
 
     def knows(self, examples: Examples) -> bool:
         """See `Teacher.knows`."""

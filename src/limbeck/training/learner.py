@@ -112,7 +112,10 @@ def _built(term: Term, output: Signal, batch: Batch, seed: int) -> nn.Module | N
     shapes = (output.features[objective.student].shape[1:], batch.signal.features[objective.teacher].shape[1:])
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(derive_seed(seed, term.name, "learnt"))
-        return objective.build(*(tuple(shape) for shape in shapes))
+        try:
+            return objective.build(*(tuple(shape) for shape in shapes))
+        except RuntimeError as error:  # of torch, asked for a layer beyond all memory
+            raise ValueError(str(error)) from error
 
 
 @contextmanager
@@ -120,7 +123,7 @@ def _named(term: Term) -> Iterator[None]:
     """What an objective cannot do as an error of the recipe, which names the term."""
     try:
         yield
-    except (ValueError, RuntimeError) as error:  # RuntimeError: torch, asked for a layer beyond all memory
+    except ValueError as error:
         raise RecipeError(
             f"{term.name} cannot be formed: {error}",
             expected="a student and a teacher that this objective can compare",

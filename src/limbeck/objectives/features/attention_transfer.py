@@ -83,8 +83,8 @@ def _check(power: int) -> None:
 
 def _attention(features_NCHW: Tensor, power: int) -> Tensor:
     """Q, [N, K]; 0 where all features are."""
-    # Q does not change with the size of the features: brought to a largest of 1 in time, neither powers nor squares
-    # overflow or vanish, and the norm is at least 1 but for a map of zeros. Squares of features bear more than powers.
+    # Q does not change with the size of the features. Brought to a largest of 1 their powers neither overflow nor all
+    # vanish, and the norm is at least 1 but for a map of zeros. Squares do without, of features from 1e-15 to 1e18.
     if power > 2:
         features_NCHW = features_NCHW / _largest(features_NCHW.flatten(1))[:, :, None, None]
     energy_NK = features_NCHW.pow(power).sum(dim=1).flatten(1)

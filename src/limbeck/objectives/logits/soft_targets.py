@@ -3,6 +3,7 @@
 Dimension key: N examples, C classes.
 """
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from limbeck.objectives.base import LogitObjective, Traits
 from limbeck.objectives.checks import check_temperature
-from limbeck.objectives.divergences import exact_kl, known, mixture, softmax
+from limbeck.objectives.divergences import exact_kl, known, softmax
 from limbeck.objectives.pairing import paired
 
 Divergence = Literal["forward-kl", "reverse-kl", "jsd", "normalised-jsd", "total-variation"]
@@ -49,7 +50,8 @@ def kd(student_logits: Tensor, teacher_logits: Tensor, *, temperature: float = 4
 def reverse_kl(student_logits: Tensor, teacher_logits: Tensor, *, temperature: float = 4.0) -> Tensor:
     """T^2 KL(q||p), Gu 2024, arXiv 2306.08543; arguments and values as of `kd`.
 
-    The gradient at the student's logits is T q (log(q/p) - KL(q||p)).
+    The gradient at the student's logits is T q (log(q/p) - KL(q||p)). A class that the teacher alone rules out, at
+    -inf, makes the value infinite.
     """
     check_temperature(temperature)
     student_NC, teacher_NC = paired(student_logits, teacher_logits, "reverse_kl", least=2)
@@ -86,8 +88,9 @@ def jsd(
         Values [...] in nats, one per example.
 
     Raises:
-        ValueError: logits of different shapes or of one class, or a temperature that is none.
+        ValueError: logits of different shapes or of one class, or a temperature or beta that is none.
     """
+    _check_beta(beta)
     if beta == 0.0:
         return kd(student_logits, teacher_logits, temperature=temperature)
     if beta == 1.0:
@@ -97,10 +100,15 @@ def jsd(
     factor = temperature / (beta * (1 - beta) if normalised else 1.0)
     with torch.no_grad():
         q, p = softmax(student_NC / temperature), softmax(teacher_NC / temperature)
-        m = mixture(p, q, beta)
-        teacher_N = exact_kl(p.plain, p.log.sub_(m.log), m.plain - p.plain)
-        ratio_NC = q.log.sub_(m.log)
-        student_N = exact_kl(q.plain, ratio_NC, m.plain.sub_(q.plain))
+        towards_NC = p.plain - q.plain
+        # m / p = 1 + (1 - beta) (q / p - 1) and m / q = 1 + beta (p / q - 1). Beyond the most that exp bears one of
+        # the two probabilities is nothing beside the other.
+        most = 0.9 * math.log(torch.finfo(towards_NC.dtype).max)
+        apart_NC = p.log.sub_(q.log).clamp_(-most, most)
+        teacher_ratio_NC = apart_NC.neg().expm1_().mul_(1 - beta).log1p_().neg_()
+        ratio_NC = apart_NC.expm1_().mul_(beta).log1p_().neg_()
+        teacher_N = exact_kl(p.plain, teacher_ratio_NC, (beta - 1) * towards_NC)
+        student_N = exact_kl(q.plain, ratio_NC, towards_NC.mul_(beta))
         gradient_NC = ratio_NC.sub_(student_N.unsqueeze(-1)).mul_(q.plain)
         values_N = factor * temperature * (beta * teacher_N + (1 - beta) * student_N)
     return known(student_NC, values_N, gradient_NC, factor * (1 - beta))
@@ -173,8 +181,8 @@ class SoftTargets(LogitObjective):
                 raise ValueError(f"beta belongs to {' and '.join(MIXED)}, not to {self.divergence}: leave it out")
         elif self.beta is None:
             object.__setattr__(self, "beta", 0.5)
-        elif not 0.0 <= self.beta <= 1.0:
-            raise ValueError(f"beta must be 0 to 1, not {self.beta}")
+        else:
+            _check_beta(self.beta)
         super().__post_init__()
 
     def promised(self) -> Traits:
@@ -188,3 +196,8 @@ class SoftTargets(LogitObjective):
             return jsd(student_NC, teacher_NC, temperature=self.temperature, beta=self.beta, normalised=normalised)
         divergence = {"forward-kl": kd, "reverse-kl": reverse_kl}.get(self.divergence, total_variation)
         return divergence(student_NC, teacher_NC, temperature=self.temperature)
+
+
+def _check_beta(beta: float) -> None:
+    if not 0.0 <= beta <= 1.0:
+        raise ValueError(f"beta must be 0 to 1, not {beta}")
