@@ -22,22 +22,9 @@ from limbeck.recipe import GivenModel, Recipe
 from limbeck.record import RECORD, read_record, write_record
 from limbeck.rundir import Run, check_origin, open_run
 from limbeck.students import check_pairing, check_same_start, check_students, new_student
-from limbeck.teachers import (
-    ModuleTeacher,
-    SavedModel,
-    Signals,
-    ask_all,
-    save_model,
-)
+from limbeck.teachers import ModuleTeacher, SavedModel, Signals, ask_all, save_model
 from limbeck.teaching import teach
-from limbeck.training import (
-    ArmName,
-    configured,
-    fit,
-    gradient_norms,
-    join_world,
-    lesson_of,
-)
+from limbeck.training import ArmName, configured, fit, gradient_norms, join_world, lesson_of
 
 _log = logging.getLogger(__name__)
 

@@ -33,10 +33,7 @@ from limbeck.objectives import (
     Traits,
 )
 from limbeck.signal import Signal
-
-
-def kl(log_a, log_b):
-    return (log_a.exp() * torch.where(log_a.isneginf(), 0.0, log_a - log_b)).sum(dim=1)
+from mutants.logits import kl
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -95,7 +95,23 @@ class Objective(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LogitObjective(ABC):
+class _Promising(ABC):
+    """A setting that may promise more or less than its class: its own traits then hide those of the class."""
+
+    name: str
+
+    traits: ClassVar[Traits]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "traits", self.promised())
+
+    def promised(self) -> Traits:
+        """The traits of this setting, where they are not those of its class."""
+        return type(self).traits
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogitObjective(_Promising):
     """An objective on the student's and the teacher's logits; subclasses give `values`.
 
     Args:
@@ -103,21 +119,12 @@ class LogitObjective(ABC):
             first, so that the student need match their pattern and not their size (Sun 2024, arXiv 2403.01427).
     """
 
-    name: str
     standardise: bool = False
 
-    traits: ClassVar[Traits]
-
     def __post_init__(self) -> None:
-        traits = self.promised()
+        super().__post_init__()
         if self.standardise:
-            traits = replace(traits, shift_invariant=True)
-        # They hide those of the class, as in `TapObjective`.
-        object.__setattr__(self, "traits", traits)
-
-    def promised(self) -> Traits:
-        """The traits of this setting before `standardise`, where they are not those of its class."""
-        return type(self).traits
+            object.__setattr__(self, "traits", replace(self.traits, shift_invariant=True))
 
     def __call__(self, output: Signal, signal: Signal | None, labels: Tensor) -> Tensor:
         """Values [N] in nats from two logits [N, C] and labels [N].
@@ -136,7 +143,7 @@ class LogitObjective(ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TapObjective(ABC):
+class TapObjective(_Promising):
     """An objective on what passes a tap of the student and a tap of the teacher; subclasses give `values`.
 
     Args:
@@ -144,19 +151,8 @@ class TapObjective(ABC):
         teacher: likewise of the teacher.
     """
 
-    name: str
     student: str
     teacher: str
-
-    traits: ClassVar[Traits]
-
-    def __post_init__(self) -> None:
-        # A setting may promise more or less than its class: its own traits hide those of the class.
-        object.__setattr__(self, "traits", self.promised())
-
-    def promised(self) -> Traits:
-        """The traits of this setting, where they are not those of its class."""
-        return type(self).traits
 
     def build(self, student: Shape, teacher: Shape) -> nn.Module | None:
         """What is learnt for this objective, from torch's global randomness; None if nothing is.

@@ -71,6 +71,15 @@ def exact_kl(a_NC: Tensor, ratio_NC: Tensor, difference_NC: Tensor) -> Tensor:
     return torch.addcmul(difference_NC, a_NC, ratio_NC).sum(dim=-1).clamp_(min=0.0)
 
 
+def softened_kl(student_NC: Tensor, teacher_NC: Tensor, temperature: float) -> Tensor:
+    """T^2 KL(p||q), [N], of p = softmax(t/T) and q = softmax(s/T); its gradient, T (q - p), in closed form."""
+    with torch.no_grad():
+        q, p = softmax(student_NC / temperature), softmax(teacher_NC / temperature)
+        ratio_NC, difference_NC = p.log.sub_(q.log), q.plain.sub_(p.plain)
+        values_N = temperature**2 * exact_kl(p.plain, ratio_NC, difference_NC)
+    return known(student_NC, values_N, difference_NC, temperature)
+
+
 def log_ratio(log_a_NC: Tensor, log_b_NC: Tensor) -> Tensor:
     """The difference log a - log b, [N, C]; 0 where a is 0."""
     # A class at -inf in both would give inf - inf: the difference is made finite before it is multiplied with a, or

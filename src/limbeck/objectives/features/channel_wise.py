@@ -6,12 +6,12 @@ Dimension key: N examples, C channels, H height, W width, K = H W positions.
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from limbeck.objectives.base import Shape, TapObjective, Traits
 from limbeck.objectives.checks import check_temperature
-from limbeck.objectives.features.common import MAPS, channels, compared, projector_for
+from limbeck.objectives.divergences import softened_kl
+from limbeck.objectives.features.common import MAPS, compared, projector_for
 
 
 def channel_wise(
@@ -35,11 +35,7 @@ def channel_wise(
     """
     check_temperature(temperature)
     student_NCHW, teacher_NCHW = compared(student, teacher, projector, "channel-wise", MAPS)
-    log_q_NCK = F.log_softmax(student_NCHW.flatten(2) / temperature, dim=2)
-    log_p_NCK = F.log_softmax(teacher_NCHW.flatten(2) / temperature, dim=2)
-    # Without the masks of `kl`, which cost half as much again: no position is absent.
-    kl_NCK = F.kl_div(log_q_NCK, log_p_NCK, reduction="none", log_target=True)
-    return temperature**2 * kl_NCK.flatten(1).sum(dim=1) / channels(student_NCHW.shape[1:])
+    return softened_kl(student_NCHW.flatten(2), teacher_NCHW.flatten(2), temperature).mean(dim=1)
 
 
 @dataclass(frozen=True, kw_only=True)

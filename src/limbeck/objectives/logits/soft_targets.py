@@ -13,7 +13,7 @@ from torch import Tensor
 
 from limbeck.objectives.base import LogitObjective, Traits
 from limbeck.objectives.checks import check_temperature
-from limbeck.objectives.divergences import exact_kl, known, softmax
+from limbeck.objectives.divergences import exact_kl, known, softened_kl, softmax
 from limbeck.objectives.pairing import paired
 
 Divergence = Literal["forward-kl", "reverse-kl", "jsd", "normalised-jsd", "total-variation"]
@@ -40,11 +40,7 @@ def kd(student_logits: Tensor, teacher_logits: Tensor, *, temperature: float = 4
     """
     check_temperature(temperature)
     student_NC, teacher_NC = paired(student_logits, teacher_logits, "kd", least=2)
-    with torch.no_grad():
-        q, p = softmax(student_NC / temperature), softmax(teacher_NC / temperature)
-        ratio_NC, difference_NC = p.log.sub_(q.log), q.plain.sub_(p.plain)
-        values_N = temperature**2 * exact_kl(p.plain, ratio_NC, difference_NC)
-    return known(student_NC, values_N, difference_NC, temperature)
+    return softened_kl(student_NC, teacher_NC, temperature)
 
 
 def reverse_kl(student_logits: Tensor, teacher_logits: Tensor, *, temperature: float = 4.0) -> Tensor:
