@@ -22,6 +22,9 @@ lint: .venv/installed
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	# torchvision has no CPU build there: aside, it is seen only by the tests that define the operators it misses.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt --target .venv/vision \
+		timm torchvision
 	touch $@
 
 clean:
