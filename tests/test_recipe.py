@@ -8,10 +8,12 @@ from hypothesis import strategies as st
 
 from limbeck.data import Digits, Idx
 from limbeck.errors import RecipeError
+from limbeck.files import path_of
 from limbeck.models import ConvNet, Mlp
 from limbeck.objectives import CrossEntropy, HardTargets, SoftTargets
-from limbeck.recipe import Recipe, SavedTeacher, TrainedTeacher, path_of, read_recipe, recipe_from_tree, tree_of
+from limbeck.recipe import Recipe, TrainedTeacher, read_recipe, recipe_from_tree, tree_of
 from limbeck.recipe_text import parse_yaml, write_yaml
+from limbeck.teachers import SavedTeacher
 from running import tree
 
 DESIGN = """

@@ -6,15 +6,14 @@ from typing import Any
 
 import pytest
 
-from limbeck import teaching
 from limbeck.errors import DataError, Interrupted, RecipeError
 from limbeck.files import digest_tensors, read_json
 from limbeck.models import ConvNet, Mlp, initialise, parameters
 from limbeck.progress import Progress
-from limbeck.recipe import SavedTeacher, recipe_from_tree
+from limbeck.recipe import recipe_from_tree
 from limbeck.record import read_record
 from limbeck.rundir import ORIGIN
-from limbeck.teachers import load_model
+from limbeck.teachers import Audience, SavedTeacher, load_model
 from running import TEST, TRAIN, Heard, Interrupting, measured, run_tree, students, tree
 
 pytestmark = pytest.mark.usefixtures("unsynced")
@@ -341,5 +340,5 @@ def test_what_makes_no_sense_is_refused_in_words(npz: Path, changes: dict[str, A
 def test_a_path_to_an_ensemble_says_where_its_members_lie(tmp_path: Path):
     (tmp_path / "teacher" / "member-0").mkdir(parents=True)
     with pytest.raises(DataError, match="holds an ensemble of 1") as caught:
-        teaching._loaded(SavedTeacher(path=str(tmp_path / "teacher")), None, "teacher")
+        SavedTeacher(path=str(tmp_path / "teacher")).open(Audience(None, None))
     assert "member-0" in caught.value.do

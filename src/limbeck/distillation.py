@@ -12,12 +12,13 @@ from torch import Tensor, nn
 
 from limbeck.data import SOURCES, Preprocess, from_arrays
 from limbeck.errors import Interrupted, RecipeError
+from limbeck.files import path_of
 from limbeck.measurement import Verdict
 from limbeck.models import MODELS, ModelSpec
 from limbeck.pipeline import Options, run
 from limbeck.preparation import Materials
 from limbeck.progress import Watch, unwatched
-from limbeck.recipe import GivenData, GivenModel, Recipe, path_of
+from limbeck.recipe import GivenData, GivenModel, Recipe
 from limbeck.recipe_text import build
 from limbeck.report import closing_sentence, write_report
 from limbeck.teachers import Ensemble, SavedModel, load_model

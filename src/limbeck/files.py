@@ -24,7 +24,7 @@ import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
 
-from limbeck.errors import DataError, DiskError
+from limbeck.errors import DataError, DiskError, RecipeError
 
 MANIFEST = "manifest.json"
 FORMAT = 1
@@ -284,6 +284,20 @@ def digest_tensors(tensors: Mapping[str, Tensor]) -> str:
         total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         total.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return total.hexdigest()
+
+
+def path_of(text: str, key: str) -> Path:
+    """A path as a recipe gives it, `~` understood.
+
+    Raises:
+        RecipeError: no path of this machine; `key` is named.
+    """
+    try:
+        if "\0" not in text:
+            return Path(text).expanduser()
+    except RuntimeError:  # ~somebody who is not here
+        pass
+    raise RecipeError(f"{key} is {text!r}", expected="a path of this machine", do="mend it")
 
 
 # --- directories, locks, the disk ----------------------------------------------------------------------------------

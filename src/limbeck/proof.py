@@ -12,12 +12,11 @@ from torch import Tensor
 
 from limbeck.files import describe, read_json, read_tensors, verify
 from limbeck.measurement import Verdict, compare, correct, evaluate, gap_share, mcnemar
-from limbeck.models import parameters
 from limbeck.preparation import Prepared
 from limbeck.recipe import tree_of
 from limbeck.record import read_record, write_record
 from limbeck.rundir import Run
-from limbeck.teachers import EnsembleTeacher, LabelStore, ModuleTeacher, Teacher, ask_all
+from limbeck.teachers import LabelStore, Teacher, ask_all
 from limbeck.teaching import Teaching
 
 PREDICTIONS = "predictions.safetensors"
@@ -100,15 +99,7 @@ def _verdicts(rights: dict[str, Tensor], seeds: tuple[int, ...]) -> list[Verdict
 def _teacher_facts(teacher: Teacher, logits: Tensor | None, labels: Tensor) -> dict[str, Any]:
     """The teacher on the measured examples; nothing where it cannot answer them."""
     metrics = asdict(evaluate(logits, labels, None)) if logits is not None else {"accuracy": None}
-    return {"identity": teacher.identity(), "parameters": _size(teacher), **metrics}
-
-
-def _size(teacher: Teacher) -> int | None:
-    """Parameters of a network, or of all members of an ensemble; None where one shows no weights."""
-    if isinstance(teacher, EnsembleTeacher):
-        sizes = [_size(member) for member in teacher.members]
-        return None if None in sizes else sum(size for size in sizes if size is not None)
-    return parameters(teacher.module) if isinstance(teacher, ModuleTeacher) else None
+    return {"identity": teacher.identity(), "parameters": teacher.size, **metrics}
 
 
 def _teacher_verdict(

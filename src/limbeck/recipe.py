@@ -17,6 +17,7 @@ from limbeck.errors import RecipeError
 from limbeck.models import MODELS, ModelSpec
 from limbeck.objectives import CATALOGUE
 from limbeck.recipe_text import ALIASES, build, read_yaml
+from limbeck.teachers import TEACHERS, TeacherSpec
 from limbeck.teachers.ensemble import Mean, check_members
 from limbeck.training import ArmName, Distill, Fit
 
@@ -85,14 +86,6 @@ class TrainedTeacher:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SavedTeacher:
-    """A teacher in a folder that limbeck saved: `runs/NAME/teacher`, or a student."""
-
-    kind: Literal["saved"] = "saved"
-    path: str
-
-
-@dataclass(frozen=True, kw_only=True)
 class GivenTeacher:
     """A teacher handed over in Python, by its name there; a file cannot make it."""
 
@@ -100,7 +93,10 @@ class GivenTeacher:
     what: str
 
 
-OneTeacher = Annotated[TrainedTeacher | SavedTeacher, Field(discriminator="kind")]
+if TYPE_CHECKING:
+    OneTeacher = TrainedTeacher | TeacherSpec
+else:
+    OneTeacher = Annotated[Union[TrainedTeacher, *TEACHERS.values()], Field(discriminator="kind")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +104,7 @@ class TeacherEnsemble:
     """Several teachers that answer as one.
 
     Args:
-        members: each a teacher of kind `train` or `saved`; of those that are trained, each from a seed of its own.
+        members: each a teacher of any other kind; of those that are trained, each from a seed of its own.
         weights: of each member; null weighs all alike.
         mean: of the members' probabilities at temperature 1, or of their logits.
     """
@@ -122,7 +118,12 @@ class TeacherEnsemble:
         check_members(self.weights, len(self.members))
 
 
-AnyTeacher = Annotated[TrainedTeacher | SavedTeacher | TeacherEnsemble | GivenTeacher, Field(discriminator="kind")]
+if TYPE_CHECKING:
+    AnyTeacher = TrainedTeacher | TeacherSpec | TeacherEnsemble | GivenTeacher
+else:
+    AnyTeacher = Annotated[
+        Union[TrainedTeacher, *TEACHERS.values(), TeacherEnsemble, GivenTeacher], Field(discriminator="kind")
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,20 +234,6 @@ def recipe_from_tree(tree: Any, changes: Mapping[str, Any], *, where: str) -> Re
     _lift_temperature(tree.get("distill"))
     _nest_source(tree)
     return build(Recipe, tree, where=where)
-
-
-def path_of(text: str, key: str) -> Path:
-    """A path as a recipe gives it, `~` understood.
-
-    Raises:
-        RecipeError: no path of this machine; `key` is named.
-    """
-    try:
-        if "\0" not in text:
-            return Path(text).expanduser()
-    except RuntimeError:  # ~somebody who is not here
-        pass
-    raise RecipeError(f"{key} is {text!r}", expected="a path of this machine", do="mend it")
 
 
 def tree_of(recipe: Recipe) -> dict[str, Any]:

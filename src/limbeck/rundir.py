@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from limbeck.errors import DataError, MissingError, RecipeError
-from limbeck.files import disk_errors, locked, read_json, sweep, write_json, write_text
+from limbeck.files import disk_errors, locked, path_of, read_json, sweep, write_json, write_text
 from limbeck.progress import Stop, Watch, stoppable
-from limbeck.recipe import Recipe, SavedTeacher, TeacherEnsemble, TrainedTeacher, path_of, tree_of
+from limbeck.recipe import Recipe, TeacherEnsemble, TrainedTeacher, tree_of
 from limbeck.recipe_text import read_yaml, write_yaml
 from limbeck.record import RECORD, cores, environment
 from limbeck.training import Fit, Place, World
@@ -27,6 +27,8 @@ _BEGUN = {RESOLVED, ORIGIN, "environment.json", "run.log"}
 _MADE = {"labels", "teacher", "assistants", "arms", "metrics.jsonl", RECORD, "report.md", "report.html"}
 
 _log = logging.getLogger("limbeck")
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -223,15 +225,11 @@ def _with_threads(recipe: Recipe, before: Any) -> Recipe:
         numbered = enumerate(teacher.members)
         members = tuple(_one_with_threads(member, known, f"teacher.members.{number}") for number, member in numbered)
         return replace(recipe, teacher=replace(teacher, members=members))
-    if isinstance(teacher, TrainedTeacher):
-        return replace(recipe, teacher=_one_with_threads(teacher, known, "teacher"))
-    return recipe
+    return replace(recipe, teacher=_one_with_threads(teacher, known, "teacher"))
 
 
-def _one_with_threads(
-    teacher: TrainedTeacher | SavedTeacher, known: dict[str, Any], key: str
-) -> TrainedTeacher | SavedTeacher:
-    if isinstance(teacher, SavedTeacher):
+def _one_with_threads(teacher: T, known: dict[str, Any], key: str) -> T:
+    if not isinstance(teacher, TrainedTeacher):
         return teacher
     return replace(teacher, fit=_counted(teacher.fit, known.get(f"{key}.fit.threads")))
 

@@ -8,7 +8,7 @@ Each assistant learns as a student of the arm `distilled` does, from the one bef
 """
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,11 @@ from limbeck.files import MANIFEST
 from limbeck.models import ModelSpec, initialise
 from limbeck.objectives import CrossEntropy
 from limbeck.preparation import Materials, Prepared
-from limbeck.recipe import GivenModel, GivenTeacher, SavedTeacher, TeacherEnsemble, TrainedTeacher, path_of
+from limbeck.recipe import GivenModel, GivenTeacher, TeacherEnsemble, TrainedTeacher
 from limbeck.rundir import Run, check_origin
 from limbeck.students import check_pairing, check_terms, new_student
 from limbeck.teachers import (
+    Audience,
     EnsembleTeacher,
     LabelStore,
     Live,
@@ -32,6 +33,7 @@ from limbeck.teachers import (
     SavedModel,
     Signals,
     Teacher,
+    TeacherSpec,
     label,
     load_model,
     preflight,
@@ -89,42 +91,42 @@ def teach(opened: Run, data: Prepared, materials: Materials, *, allow_weak: bool
 
 
 def find_teacher(opened: Run, data: Prepared, materials: Materials) -> Teacher:
-    """The teacher of a run: handed over, loaded, or trained first; or an ensemble of such."""
+    """The teacher of a run: handed over, opened, or trained first; or an ensemble of such."""
     spec, directory = opened.recipe.teacher, opened.directory / "teacher"
     taps = opened.recipe.distill.teacher_taps
+    audience = Audience(data.given_train, data.preprocess, opened.device, taps)
     if isinstance(spec, GivenTeacher):
         if materials.teacher is None:
             raise RecipeError(
                 f"teacher.kind is python ({spec.what})",
                 expected="a teacher that a file can name",
-                do="call limbeck.distill in Python with the teacher, or set teacher.kind: saved or train",
+                do="call limbeck.distill in Python with the teacher, or set another kind (limbeck list teachers)",
             )
         preprocess = materials.preprocess or data.preprocess
-        return teacher_of(materials.teacher, data.given_train, preprocess, opened.device, taps)
+        return teacher_of(materials.teacher, replace(audience, preprocess=preprocess))
     if isinstance(spec, TeacherEnsemble):
         members = [
-            _one(opened, member, data, materials, directory / f"member-{number}", number, f"teacher.members.{number}")
+            _one(opened, member, data, materials, directory / f"member-{number}", number, audience.member(number))
             for number, member in enumerate(spec.members)
         ]
         return EnsembleTeacher(members, spec.weights, spec.mean)
-    return _one(opened, spec, data, materials, directory, 0, "teacher")
+    return _one(opened, spec, data, materials, directory, 0, audience)
 
 
 def _one(
     opened: Run,
-    spec: TrainedTeacher | SavedTeacher,
+    spec: TrainedTeacher | TeacherSpec,
     data: Prepared,
     materials: Materials,
     directory: Path,
     seed: int,
-    key: str,
-) -> ModuleTeacher:
-    """One network, trained under a directory from a seed, or loaded from where `key` of the recipe says."""
-    if isinstance(spec, TrainedTeacher):
-        saved = _trained(opened, spec, data, materials, directory, seed)
-    else:
-        saved = _loaded(spec, data, key)
-    return ModuleTeacher(saved.module, saved.preprocess, opened.device, opened.recipe.distill.teacher_taps)
+    audience: Audience,
+) -> Teacher:
+    """One teacher, trained under a directory from a seed, or opened from where the recipe says."""
+    if not isinstance(spec, TrainedTeacher):
+        return spec.open(audience)
+    saved = _trained(opened, spec, data, materials, directory, seed)
+    return ModuleTeacher(saved.module, saved.preprocess, audience.device, audience.taps)
 
 
 def _trained(
@@ -152,25 +154,6 @@ def _trained(
     if opened.world.leads:
         save_model(directory, saved)
     opened.world.wait()
-    return saved
-
-
-def _loaded(spec: SavedTeacher, data: Prepared, key: str) -> SavedModel:
-    path = path_of(spec.path, f"{key}.path")
-    members = sorted(path.glob("member-*"))
-    if members:
-        raise DataError(
-            f"{path} holds an ensemble of {len(members)}",
-            expected="one saved model",
-            do=f"set teacher.kind: ensemble, with members of kind saved: {members[0]} and so on",
-        )
-    saved = load_model(path)
-    if saved.classes != data.train.classes:
-        raise DataError(
-            f"the teacher in {spec.path} knows the classes {', '.join(saved.classes)}",
-            expected=f"those of the data, in their order: {', '.join(data.train.classes)}",
-            do="choose a teacher of these classes, or name and order the classes of the data alike",
-        )
     return saved
 
 

@@ -14,10 +14,13 @@ from limbeck.data import Preprocess
 from limbeck.errors import DataError, RecipeError
 from limbeck.files import digest_tensors
 from limbeck.teachers import (
+    Audience,
     CallableTeacher,
     Ensemble,
     EnsembleTeacher,
+    Logits,
     ModuleTeacher,
+    Probabilities,
     TableTeacher,
     ask_all,
     preflight,
@@ -116,10 +119,10 @@ def test_a_weight_is_that_many_members(mean):
 def test_a_member_may_give_probabilities():
     first, second = tables(2, size=1.0)
     mixed = EnsembleTeacher([table_teacher(first), table_teacher(softmax(second))], None, "probabilities")
-    assert [member.gives for member in mixed.members] == ["logits", "probabilities"]
+    assert [member.gives for member in mixed.members] == [Logits(), Probabilities()]
     said = ask_all(mixed, EXAMPLES).double().numpy()
     np.testing.assert_allclose(np.exp(said), (softmax(first) + softmax(second)) / 2, atol=1e-6)
-    assert mixed.gives == "logits"
+    assert mixed.gives == Logits()
 
 
 # --- a teacher like another ------------------------------------------------------------------------------------------
@@ -139,7 +142,7 @@ def test_the_identity_is_all_that_decides_the_answers():
 
 def test_the_identity_tells_what_a_member_gives():
     logits, probabilities = two(), two()
-    probabilities.members[1].gives = "probabilities"
+    probabilities.members[1].gives = Probabilities()
     assert logits.identity() != probabilities.identity()
 
 
@@ -197,7 +200,7 @@ def test_a_member_that_turns_out_to_give_probabilities():
     softmaxed = CallableTeacher(lambda x: (4 * x.flatten(1)[:, :3]).softmax(1), Preprocess(scale=255.0))
     both = EnsembleTeacher([softmaxed, teacher()], None, "probabilities")
     preflight(both, EXAMPLES, allow_weak=True)
-    assert [member.gives for member in both.members] == ["probabilities", "logits"]
+    assert [member.gives for member in both.members] == [Probabilities(), Logits()]
     expected = (softmax(ask_all(softmaxed, EXAMPLES).numpy()) + softmax(ask_all(teacher(), EXAMPLES).numpy())) / 2
     np.testing.assert_allclose(ask_all(both, EXAMPLES).exp().numpy(), expected, atol=1e-5)
 
@@ -246,7 +249,7 @@ def test_an_ensemble_of_none_is_refused():
 @pytest.mark.parametrize("given", [list, tuple, Ensemble])
 def test_python_objects_become_the_members_that_they_are(given):
     members = given([net(), tables(1)[0], lambda x: x.flatten(1)[:, :3]])
-    made = teacher_of(members, EXAMPLES, Preprocess(), CPU)
+    made = teacher_of(members, Audience(EXAMPLES, Preprocess()))
     assert isinstance(made, EnsembleTeacher)
     assert [type(member) for member in made.members] == [ModuleTeacher, TableTeacher, CallableTeacher]
     assert made.mean == "probabilities"
@@ -254,7 +257,7 @@ def test_python_objects_become_the_members_that_they_are(given):
 
 
 def test_weights_and_mean_arrive():
-    made = teacher_of(Ensemble([net(), net(1)], weights=(3, 1), mean="logits"), EXAMPLES, Preprocess(), CPU)
+    made = teacher_of(Ensemble([net(), net(1)], weights=(3, 1), mean="logits"), Audience(EXAMPLES, Preprocess()))
     assert isinstance(made, EnsembleTeacher)
     assert made.mean == "logits"
     assert made.weights_K.tolist() == [0.75, 0.25]
@@ -262,7 +265,7 @@ def test_weights_and_mean_arrive():
 
 def test_a_member_that_cannot_answer_is_named():
     with pytest.raises(DataError, match="member 1 of the teacher is a str"):
-        teacher_of([net(), "runs/x/teacher"], EXAMPLES, Preprocess(), CPU)
+        teacher_of([net(), "runs/x/teacher"], Audience(EXAMPLES, Preprocess()))
 
 
 def test_a_mean_of_something_else_is_refused():
@@ -273,11 +276,11 @@ def test_a_mean_of_something_else_is_refused():
 @pytest.mark.parametrize("given", [[], [[1.0, 2.0]], [3], ["runs/x/teacher"]])
 def test_a_list_of_something_else_is_no_teacher(given):
     with pytest.raises(DataError, match="the teacher is a list"):
-        teacher_of(given, EXAMPLES, Preprocess(), CPU)
+        teacher_of(given, Audience(EXAMPLES, Preprocess()))
 
 
 @pytest.mark.parametrize("given", [[net(), net(1)], Ensemble([net()])], ids=["list", "ensemble"])
 def test_an_ensemble_has_no_parts_to_tap(given):
     with pytest.raises(RecipeError, match="the taps first came with a teacher that is a") as caught:
-        teacher_of(given, EXAMPLES, Preprocess(), CPU, ("first",))
+        teacher_of(given, Audience(EXAMPLES, Preprocess(), CPU, ("first",)))
     assert "hand over the network itself" in caught.value.do

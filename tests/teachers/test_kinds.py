@@ -9,8 +9,17 @@ from torch import nn
 from limbeck.data import Preprocess, key_examples
 from limbeck.errors import DataError
 from limbeck.files import digest_tensors
-from limbeck.teachers import CallableTeacher, ModuleTeacher, TableTeacher, ask_all, teacher_of
-from limbeck.teachers.teacher import BATCH_SIZE, PROBABILITY_FLOOR, ask, logits_of_probabilities
+from limbeck.teachers import (
+    Audience,
+    CallableTeacher,
+    Logits,
+    ModuleTeacher,
+    Probabilities,
+    TableTeacher,
+    ask_all,
+    teacher_of,
+)
+from limbeck.teachers.teacher import BATCH_SIZE, ask
 
 
 def tensors_of(module):
@@ -49,7 +58,7 @@ def test_a_teacher_that_works_in_place_does_not_change_the_data(kind):
     examples = key_examples(torch.rand(20, 5, generator=generator), torch.arange(20) % 3, ("a", "b", "c"))
     before = examples.inputs.clone()
     module = InPlace()
-    who = teacher_of(module if kind == "module" else module.forward, examples, Preprocess(), CPU)
+    who = teacher_of(module if kind == "module" else module.forward, Audience(examples, Preprocess()))
     ask_all(who, examples)
     assert torch.equal(examples.inputs, before)
 
@@ -206,19 +215,9 @@ def test_the_identity_of_a_table_is_its_content_by_key():
 def test_probabilities_are_told_from_logits():
     examples, logits = examples_of(9), torch.randn(9, 3) * 20
     for table in (logits.softmax(1), logits.softmax(1).half(), logits.softmax(1).double(), torch.eye(3).repeat(3, 1)):
-        assert TableTeacher(table, examples).gives == "probabilities"
+        assert TableTeacher(table, examples).gives == Probabilities()
     for table in (logits, logits.softmax(1) * 2, logits.softmax(1) - 0.5, logits.log_softmax(1), torch.zeros(9, 3)):
-        assert TableTeacher(table, examples).gives == "logits"
-
-
-def test_probabilities_become_logits_by_the_floor():
-    p = torch.tensor([[1.0, 0.0, 0.0], [0.7, 0.3 - 1e-5, 1e-5], [0.2, 0.3, 0.5]])
-    logits = logits_of_probabilities(p)
-    assert torch.isfinite(logits).all()
-    torch.testing.assert_close(logits, torch.log(torch.maximum(p, torch.tensor(PROBABILITY_FLOOR))))
-    torch.testing.assert_close(logits[2].softmax(0), p[2])
-    who = TableTeacher(p, examples_of(3))
-    torch.testing.assert_close(ask_all(who, examples_of(3)), logits)
+        assert TableTeacher(table, examples).gives == Logits()
 
 
 @pytest.mark.parametrize("shape", [(5, 3), (7, 3), (6,), (6, 1, 3)])
@@ -231,7 +230,7 @@ def test_a_python_object_becomes_the_teacher_that_it_is():
     examples = examples_of(6)
 
     def kind(given):
-        return type(teacher_of(given, examples, Preprocess(), CPU))
+        return type(teacher_of(given, Audience(examples, Preprocess())))
 
     assert kind(net()) is ModuleTeacher
     assert kind(torch.zeros(6, 3, requires_grad=True)) is TableTeacher

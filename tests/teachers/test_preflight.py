@@ -6,7 +6,7 @@ from asking import examples_of, net, teacher
 
 from limbeck.data import UNLABELLED, Preprocess
 from limbeck.errors import DataError
-from limbeck.teachers import CallableTeacher, TableTeacher, preflight
+from limbeck.teachers import CallableTeacher, Logits, Probabilities, TableTeacher, preflight
 
 CLASSES = tuple("abcdefghij")
 
@@ -32,6 +32,7 @@ def test_a_good_teacher_passes_with_its_figures():
     assert found == {
         "asked": 500,
         "gives": "logits",
+        "rule": None,
         "chance": 0.1,
         "train_accuracy": pytest.approx(expected),
     }
@@ -93,9 +94,9 @@ def test_permuted_classes_are_named():
 def test_softmaxed_logits_are_found_out():
     examples, logits = scene()
     who = CallableTeacher(lambda x: logits.softmax(1)[: len(x)], Preprocess())
-    assert who.gives == "logits"
+    assert who.gives == Logits()
     assert preflight(who, examples.select(torch.arange(500)), allow_weak=True)["gives"] == "probabilities"
-    assert who.gives == "probabilities"
+    assert who.gives == Probabilities()
 
 
 @pytest.mark.parametrize("count", [2, 3, 5, 10])

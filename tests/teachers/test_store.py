@@ -14,12 +14,11 @@ from asking import CPU, Net, examples_of, net, teacher
 from torch import nn
 
 import limbeck.teachers.store as store_module
-import limbeck.teachers.teacher as teacher_module
 from limbeck.data import Preprocess, key_examples
 from limbeck.errors import DataError, Interrupted
 from limbeck.files import MANIFEST, locked
 from limbeck.progress import Stop, unwatched
-from limbeck.teachers import CallableTeacher, ModuleTeacher, TableTeacher, ask_all, label
+from limbeck.teachers import CallableTeacher, ModuleTeacher, Probabilities, TableTeacher, Votes, ask_all, label
 from limbeck.teachers.store import read_answers
 
 PROBES = store_module.PROBES
@@ -234,15 +233,16 @@ def test_other_preprocessing_has_another_store(open_store, preprocess):
     assert open_store(teacher(preprocess=preprocess), examples).directory != first.directory
 
 
-def test_another_floor_has_another_store(open_store, monkeypatch):
+def test_another_rule_has_another_store(open_store):
     examples = examples_of(40)
     who = TableTeacher(torch.eye(3).repeat(14, 1)[:40], examples)
+    assert who.gives == Probabilities()
     first = open_store(who, examples)
-    monkeypatch.setattr(store_module, "PROBABILITY_FLOOR", 1e-3)
-    monkeypatch.setattr(teacher_module, "PROBABILITY_FLOOR", 1e-3)
-    second = open_store(who, examples)
-    assert second.directory != first.directory
-    assert second.signals.logits.min() > first.signals.logits.min()
+    for gives in (Probabilities(1e-3), Votes(100)):
+        who.gives = gives
+        second = open_store(who, examples)
+        assert second.directory != first.directory
+        assert second.signals.logits.min() > first.signals.logits.min()
 
 
 def test_one_byte_of_one_example_is_one_more_question(open_store):

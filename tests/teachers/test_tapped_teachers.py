@@ -18,7 +18,7 @@ from limbeck.errors import DataError, RecipeError
 from limbeck.files import MANIFEST, digest_tensors
 from limbeck.models import ConvNet, initialise
 from limbeck.progress import Stop, unwatched
-from limbeck.teachers import Ensemble, Live, ModuleTeacher, Stored, ask_all, label, teacher_of
+from limbeck.teachers import Audience, Ensemble, Live, ModuleTeacher, Stored, ask_all, label, teacher_of
 from limbeck.teachers.store import read_answers
 from limbeck.teachers.teacher import ask
 
@@ -124,8 +124,8 @@ def test_features_that_cannot_be_learnt_from_are_refused_by_tap(dress, words, op
 @pytest.mark.parametrize("given", [lambda x: x, torch.zeros(6, 3), [net(), net(1)], Ensemble([net()])])
 def test_what_has_no_parts_cannot_be_tapped(given):
     with pytest.raises(RecipeError, match="taps first, norm came with a teacher that is a"):
-        teacher_of(given, examples_of(6), Preprocess(), CPU, TAPS)
-    assert teacher_of(net(), examples_of(6), Preprocess(), CPU, TAPS).taps == TAPS
+        teacher_of(given, Audience(examples_of(6), Preprocess(), CPU, TAPS))
+    assert teacher_of(net(), Audience(examples_of(6), Preprocess(), CPU, TAPS)).taps == TAPS
 
 
 def test_a_tap_that_the_teacher_lacks_is_refused(open_store):

@@ -24,8 +24,7 @@ def demo(
 
         limbeck demo --out runs/story
     """
-    from limbeck.files import write_text
-    from limbeck.recipe import path_of
+    from limbeck.files import path_of, write_text
     from limbeck.report import demo_markdown, peek
 
     out = path_of(str(out), "--out")

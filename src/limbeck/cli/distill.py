@@ -45,10 +45,11 @@ def distill(
     gate = _gate(require)
     changes = dict(_setting(text) for text in settings or [])
 
+    from limbeck.files import path_of
     from limbeck.measurement import Verdict
     from limbeck.pipeline import Options, run
     from limbeck.preparation import Materials
-    from limbeck.recipe import path_of, read_recipe
+    from limbeck.recipe import read_recipe
     from limbeck.report import closing_sentence, write_report
     from limbeck.training import join_world
 

@@ -72,14 +72,15 @@ def _catalogue() -> dict[str, dict[str, dict[str, Any]]]:
     from limbeck.data import SOURCES
     from limbeck.models import MODELS
     from limbeck.objectives import CATALOGUE
-    from limbeck.recipe import SavedTeacher, TeacherEnsemble, TrainedTeacher
+    from limbeck.recipe import TeacherEnsemble, TrainedTeacher
+    from limbeck.teachers import TEACHERS
     from limbeck.training import ArmName
 
     return {
         "sources": {name: _entry(kind) for name, kind in SOURCES.items()},
         "teachers": {
             "train": _entry(TrainedTeacher),
-            "saved": _entry(SavedTeacher),
+            **{name: _entry(kind) for name, kind in TEACHERS.items()},
             "ensemble": _entry(TeacherEnsemble),
         },
         "models": {name: _entry(kind) for name, kind in MODELS.items()},

@@ -1,25 +1,48 @@
-"""Teachers: who can be asked, what is checked first, and the store that remembers the answers."""
+"""Teachers: who can be asked, what is checked first, and the store that remembers the answers.
 
+A new kind of teacher is one file with a frozen dataclass, which opens it, and one name in `TEACHERS`.
+"""
+
+from limbeck.teachers.audience import Audience, TeacherSpec
 from limbeck.teachers.ensemble import Ensemble, EnsembleTeacher, check_members
-from limbeck.teachers.kinds import CallableTeacher, ModuleTeacher, TableTeacher, teacher_of
+from limbeck.teachers.function import CallableTeacher
+from limbeck.teachers.given import teacher_of
+from limbeck.teachers.gives import Gives, Logits, Probabilities, Votes
+from limbeck.teachers.module import ModuleTeacher
+from limbeck.teachers.picked import Picked
 from limbeck.teachers.preflight import preflight
-from limbeck.teachers.saved import SavedModel, load_model, save_model
+from limbeck.teachers.saved import SavedModel, SavedTeacher, load_model, save_model
 from limbeck.teachers.signals import Live, Signals, Stored
 from limbeck.teachers.store import LabelStore, label, read_answers
+from limbeck.teachers.table import TableTeacher
 from limbeck.teachers.teacher import Teacher, ask_all
 
+TEACHERS: dict[str, type[TeacherSpec]] = {
+    "saved": SavedTeacher,
+}
+"""Name in a recipe -> the class that is both the setting and what opens the teacher."""
+
 __all__ = [
+    "TEACHERS",
+    "Audience",
     "CallableTeacher",
     "Ensemble",
     "EnsembleTeacher",
+    "Gives",
     "LabelStore",
     "Live",
+    "Logits",
     "ModuleTeacher",
+    "Picked",
+    "Probabilities",
     "SavedModel",
+    "SavedTeacher",
     "Signals",
     "Stored",
     "TableTeacher",
     "Teacher",
+    "TeacherSpec",
+    "Votes",
     "ask_all",
     "check_members",
     "label",

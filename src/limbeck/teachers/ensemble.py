@@ -13,7 +13,8 @@ from torch import Tensor
 
 from limbeck.data import Examples
 from limbeck.signal import Signal
-from limbeck.teachers.teacher import Gives, Teacher, ask
+from limbeck.teachers.gives import Gives, Logits
+from limbeck.teachers.teacher import Teacher, ask, identity_within
 
 Mean = Literal["probabilities", "logits"]
 
@@ -56,19 +57,29 @@ class EnsembleTeacher:
         ValueError: another number of weights than members, or weights that are not positive.
     """
 
-    gives: Gives = "logits"
-
     def __init__(self, members: Sequence[Teacher], weights: Sequence[float] | None, mean: Mean) -> None:
         check_members(weights, len(members))
         self.members, self.mean = tuple(members), mean
+        self.gives: Gives = Logits()
         given_K = torch.ones(len(members)) if weights is None else torch.tensor(list(weights), dtype=torch.float32)
         self.weights_K = given_K / given_K.sum()
+
+    @property
+    def within(self) -> tuple[Teacher, ...]:
+        """See `Teacher.within`."""
+        return self.members
+
+    @property
+    def size(self) -> int | None:
+        """See `Teacher.size`: of all members, or None where one shows no weights."""
+        sizes = [member.size for member in self.members]
+        return None if None in sizes else sum(size for size in sizes if size is not None)
 
     def identity(self) -> dict[str, Any]:
         """See `Teacher.identity`."""
         return {
             "kind": "ensemble",
-            "members": [{**member.identity(), "gives": member.gives} for member in self.members],
+            "members": [identity_within(member) for member in self.members],
             "weights": self.weights_K.tolist(),
             "mean": self.mean,
         }

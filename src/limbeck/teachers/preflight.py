@@ -13,7 +13,8 @@ from torch import Tensor
 from limbeck.data import Examples
 from limbeck.errors import DataError
 from limbeck.teachers.ensemble import EnsembleTeacher
-from limbeck.teachers.teacher import Teacher, ask_all, logits_of_probabilities, look_like_probabilities
+from limbeck.teachers.gives import Logits, Probabilities, look_like_probabilities
+from limbeck.teachers.teacher import BATCH_SIZE, Teacher, ask_all
 
 ASKED = 1000
 """Training examples the preflight asks about."""
@@ -30,10 +31,12 @@ def preflight(teacher: Teacher, examples: Examples, *, allow_weak: bool) -> dict
         DataError: another number of classes than the data's, a constant answer, or accuracy no better than chance
             (unless `allow_weak`), with a guess at a permuted class order.
     """
-    members = teacher.members if isinstance(teacher, EnsembleTeacher) else ()
+    members = teacher.within if isinstance(teacher, EnsembleTeacher) else ()
     each = [preflight(member, examples, allow_weak=allow_weak) for member in members]
     some = examples.select(_spread(len(examples)))
-    logits_NC = ask_all(teacher, some)
+    for inner in teacher.within if not members else ():
+        _told(inner, ask_all(inner, some.select(torch.arange(min(len(some), BATCH_SIZE)))))
+    logits_NC = _told(teacher, ask_all(teacher, some))
     classes = len(examples.classes)
     if logits_NC.shape[1] != classes:
         raise DataError(
@@ -41,9 +44,6 @@ def preflight(teacher: Teacher, examples: Examples, *, allow_weak: bool) -> dict
             expected="one output per class of the data, in the data's order",
             do="choose a teacher of these classes, or cut its last layer to them",
         )
-    if teacher.gives == "logits" and look_like_probabilities(logits_NC):
-        teacher.gives = "probabilities"
-        logits_NC = logits_of_probabilities(logits_NC)
     if len(logits_NC) > 1 and bool((logits_NC == logits_NC[0]).all()):
         raise DataError(
             f"the teacher gives the same answer to all {len(logits_NC)} examples asked",
@@ -51,10 +51,19 @@ def preflight(teacher: Teacher, examples: Examples, *, allow_weak: bool) -> dict
             do="check its weights and its preprocessing",
         )
     known = some.labelled
-    found: dict[str, Any] = {"asked": len(some), "gives": teacher.gives, "chance": None, "train_accuracy": None}
+    gives = {"gives": teacher.gives.name, "rule": teacher.gives.rule}
+    found: dict[str, Any] = {"asked": len(some), **gives, "chance": None, "train_accuracy": None}
     if known.any():
         found |= _check_accuracy(logits_NC[known], some.labels[known], allow_weak)
     return found | ({"members": each} if each else {})
+
+
+def _told(teacher: Teacher, logits_NC: Tensor) -> Tensor:
+    """Its logits, once a teacher that declares logits, and is found to give probabilities, was told so."""
+    if teacher.within or not isinstance(teacher.gives, Logits) or not look_like_probabilities(logits_NC):
+        return logits_NC
+    teacher.gives = Probabilities()
+    return teacher.gives.logits(logits_NC)
 
 
 def _spread(examples: int) -> Tensor:

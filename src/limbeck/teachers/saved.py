@@ -7,15 +7,19 @@ manifest.json       sizes and checksums
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
 from limbeck.data import Preprocess
 from limbeck.errors import DataError
-from limbeck.files import check_format, commit_directory, encode, read_json, read_tensors, verify
+from limbeck.files import check_format, commit_directory, encode, path_of, read_json, read_tensors, verify
 from limbeck.models import MODELS, ModelSpec, initialise
+from limbeck.teachers.audience import Audience
+from limbeck.teachers.module import ModuleTeacher
+from limbeck.teachers.picked import answering
+from limbeck.teachers.teacher import Teacher
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
@@ -37,6 +41,32 @@ class SavedModel:
     input_shape: tuple[int, ...]
     classes: tuple[str, ...]
     preprocess: Preprocess
+
+
+@dataclass(frozen=True, kw_only=True)
+class SavedTeacher:
+    """A teacher in a folder that limbeck saved: `runs/NAME/teacher`, or a student.
+
+    Args:
+        path: the folder.
+    """
+
+    kind: Literal["saved"] = "saved"
+    path: str
+
+    def open(self, audience: Audience) -> Teacher:
+        """See `TeacherSpec.open`."""
+        path = path_of(self.path, f"{audience.key}.path")
+        members = sorted(path.glob("member-*"))
+        if members:
+            raise DataError(
+                f"{path} holds an ensemble of {len(members)}",
+                expected="one saved model",
+                do=f"set teacher.kind: ensemble, with members of kind saved: {members[0]} and so on",
+            )
+        saved = load_model(path)
+        teacher = ModuleTeacher(saved.module, saved.preprocess, audience.device, audience.taps)
+        return answering(teacher, saved.classes, audience.classes, f"the teacher in {self.path}")
 
 
 def save_model(directory: Path, model: SavedModel) -> None:

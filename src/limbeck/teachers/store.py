@@ -24,8 +24,9 @@ from limbeck.errors import DataError, RecipeError
 from limbeck.files import MANIFEST, digest, digest_tensors, locked, read_tensors, seal, sweep, verify, write_tensors
 from limbeck.progress import Progress, Stop, Watch
 from limbeck.signal import Signal
+from limbeck.teachers.gives import facts_of
 from limbeck.teachers.signals import HALF_ERROR, Stored, bears_half, decode, encode, largest_errors, ranges
-from limbeck.teachers.teacher import BATCH_SIZE, PROBABILITY_FLOOR, Teacher, ask
+from limbeck.teachers.teacher import BATCH_SIZE, Teacher, ask
 
 SHARD_SIZE = 16 * BATCH_SIZE
 """Answers that a kill costs at the most."""
@@ -81,8 +82,7 @@ def fingerprint(teacher: Teacher, examples: Examples, encoding: str) -> dict[str
     """All that decides an answer and how it is written down, but for the example itself."""
     return {
         "teacher": teacher.identity(),
-        "gives": teacher.gives,
-        "floor": PROBABILITY_FLOOR if teacher.gives == "probabilities" else None,
+        "gives": facts_of(teacher.gives),
         "classes": list(examples.classes),
         "inputs": {"shape": list(examples.input_shape), "dtype": str(examples.inputs.dtype)},
         "view": "plain",

@@ -4,19 +4,16 @@ Dimension key: N examples, C classes.
 """
 
 from dataclasses import replace
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from limbeck.data import Examples
 from limbeck.errors import DataError
 from limbeck.signal import Signal
-
-Gives = Literal["logits", "probabilities"]
-
-PROBABILITY_FLOOR = 1e-4
-"""A plain probability of 0 has no logarithm: every probability counts as at least this much."""
+from limbeck.teachers.gives import Gives, facts_of
 
 BATCH_SIZE = 128
 """Examples of one question: its activations stay in the cache (bench/peers), and its shape decides the last bits."""
@@ -29,6 +26,17 @@ class Teacher(Protocol):
     """
 
     gives: Gives
+    """What its numbers are. One that declares logits and is found to give probabilities is told so by preflight."""
+
+    @property
+    def within(self) -> tuple["Teacher", ...]:
+        """The teachers that it asks in its turn."""
+        ...
+
+    @property
+    def size(self) -> int | None:
+        """Its parameters; None where it shows none."""
+        ...
 
     def identity(self) -> dict[str, Any]:
         """What decides its answers, as JSON: weights, structure, preprocessing. Part of the store's fingerprint."""
@@ -46,6 +54,11 @@ class Teacher(Protocol):
     def knows(self, examples: Examples) -> bool:
         """Whether it can answer these examples: a table of answers knows only its own rows."""
         ...
+
+
+def identity_within(teacher: Teacher) -> dict[str, Any]:
+    """The identity of a teacher that another asks, with what it gives: both decide the answer."""
+    return {**teacher.identity(), "gives": facts_of(teacher.gives)}
 
 
 def ask(teacher: Teacher, inputs: Tensor, keys: Tensor) -> Signal:
@@ -86,17 +99,7 @@ def _logits(teacher: Teacher, answers_NC: Tensor, keys: Tensor) -> Tensor:
             expected="finite logits",
             do="look at these examples, or at the teacher's preprocessing and precision",
         )
-    if teacher.gives == "logits":
-        return answers_NC
-    if not look_like_probabilities(answers_NC):
-        sums_N = answers_NC.sum(dim=1)
-        raise DataError(
-            f"the teacher gave probabilities before, and now values from {answers_NC.min():.3g} to "
-            f"{answers_NC.max():.3g} in rows that sum to {sums_N.min():.3g} to {sums_N.max():.3g}",
-            expected="rows of probabilities that sum to 1, or logits throughout",
-            do="let the teacher return its logits",
-        )
-    return logits_of_probabilities(answers_NC)
+    return teacher.gives.logits(answers_NC)
 
 
 def ask_all(teacher: Teacher, examples: Examples) -> Tensor:
@@ -105,12 +108,26 @@ def ask_all(teacher: Teacher, examples: Examples) -> Tensor:
     return torch.cat([ask(teacher, inputs, keys).logits for inputs, keys in parts])
 
 
-def logits_of_probabilities(probabilities_NC: Tensor) -> Tensor:
-    """Log max(p, floor): logits whose softmax is p, but for the floor."""
-    return probabilities_NC.clamp_min(PROBABILITY_FLOOR).log()
+def own_memory(seen: Tensor, inputs: Tensor) -> Tensor:
+    """What a teacher is shown, in memory of its own: one that works in place would change the data for all after it."""
+    shared = seen.untyped_storage().data_ptr() == inputs.untyped_storage().data_ptr()
+    return seen.clone() if shared else seen
 
 
-def look_like_probabilities(answers_NC: Tensor) -> bool:
-    """Whether every row is non-negative and sums to 1: logits do so only by a miracle."""
-    sums_N = answers_NC.sum(dim=1)
-    return bool((answers_NC >= 0).all() and ((sums_N - 1).abs() < 1e-2).all())
+def tensor_of(answers: Any) -> Tensor:
+    """What a teacher answered, as a tensor.
+
+    Raises:
+        DataError: neither a tensor nor an array of numbers.
+    """
+    if isinstance(answers, Tensor):
+        return answers
+    try:
+        # A copy: torch warns of arrays that cannot be written.
+        return torch.as_tensor(np.array(answers) if isinstance(answers, np.ndarray) else answers)
+    except (TypeError, ValueError, RuntimeError):
+        raise DataError(
+            f"the teacher answered with a {type(answers).__name__}",
+            expected="a tensor or array of logits [N, classes]",
+            do="wrap it in a function, or in an nn.Module if it is to be tapped, that returns the logits alone",
+        ) from None
