@@ -14,7 +14,7 @@ from pydantic import Field
 
 from limbeck.data import SOURCES, Preprocess, Source
 from limbeck.errors import RecipeError
-from limbeck.models import MODELS, ModelSpec
+from limbeck.models import MODELS, AnyModel, ModelSpec
 from limbeck.objectives import CATALOGUE
 from limbeck.recipe_text import ALIASES, build, read_yaml
 from limbeck.teachers import TEACHERS, TeacherSpec
@@ -39,14 +39,11 @@ class GivenModel:
 
 if TYPE_CHECKING:
     AnySource = Source | GivenData
-    AnyModel = ModelSpec
     StudentModel = ModelSpec | GivenModel
 else:
     # The unions that pydantic chooses from by name are the catalogues themselves.
-    _MODELS = tuple(dict.fromkeys(MODELS.values()))
     AnySource = Annotated[Union[*SOURCES.values(), GivenData], Field(discriminator="source")]
-    AnyModel = Annotated[Union[_MODELS], Field(discriminator="name")]  # noqa: UP007
-    StudentModel = Annotated[Union[*_MODELS, GivenModel], Field(discriminator="name")]
+    StudentModel = Annotated[Union[*dict.fromkeys(MODELS.values()), GivenModel], Field(discriminator="name")]
 
 
 @dataclass(frozen=True, kw_only=True)

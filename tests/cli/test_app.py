@@ -14,6 +14,7 @@ from limbeck.cli import app, step_costs
 from limbeck.cli.progress import _Lines, facts_text, progress_on_stderr
 from limbeck.objectives import CATALOGUE
 from limbeck.progress import Progress
+from limbeck.teachers import TEACHERS
 from running import limbeck_says
 
 VERBS = {
@@ -122,7 +123,7 @@ def test_list_everything():
     arms = ["distilled", "scratch", "label-smoothing", "hard-teacher", "shuffled-teacher", "direct"]
     assert list(listed["arms"]) == arms
     assert len({entry["is"] for entry in listed["arms"].values()}) == len(arms)
-    assert list(listed["teachers"]) == ["train", "saved", "ensemble"]
+    assert list(listed["teachers"]) == ["train", *TEACHERS, "ensemble"]
     assert listed["teachers"]["ensemble"]["settings"] == {
         "members": "required",
         "weights": None,

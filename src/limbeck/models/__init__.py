@@ -3,6 +3,10 @@
 A new model is one file with a frozen dataclass and one line in `MODELS`.
 """
 
+from typing import TYPE_CHECKING, Annotated, Union
+
+from pydantic import Field
+
 from limbeck.models.base import ModelSpec
 from limbeck.models.build import ModelFactory, check_output, evaluating, initialise
 from limbeck.models.convnet import ConvNet
@@ -19,8 +23,15 @@ MODELS: dict[str, type[ModelSpec]] = {
 }
 """Name in a recipe -> the class whose fields are the model's settings, `name` one of them."""
 
+if TYPE_CHECKING:
+    AnyModel = ModelSpec
+else:
+    # The union that pydantic chooses from by name is the catalogue itself.
+    AnyModel = Annotated[Union[tuple(dict.fromkeys(MODELS.values()))], Field(discriminator="name")]  # noqa: UP007
+
 __all__ = [
     "MODELS",
+    "AnyModel",
     "ConvNet",
     "Mlp",
     "ModelFactory",

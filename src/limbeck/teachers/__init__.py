@@ -16,9 +16,11 @@ from limbeck.teachers.signals import Live, Signals, Stored
 from limbeck.teachers.store import LabelStore, label, read_answers
 from limbeck.teachers.table import TableTeacher
 from limbeck.teachers.teacher import Teacher, ask_all
+from limbeck.teachers.weights import WeightsTeacher
 
 TEACHERS: dict[str, type[TeacherSpec]] = {
     "saved": SavedTeacher,
+    "weights": WeightsTeacher,
 }
 """Name in a recipe -> the class that is both the setting and what opens the teacher."""
 
@@ -43,6 +45,7 @@ __all__ = [
     "Teacher",
     "TeacherSpec",
     "Votes",
+    "WeightsTeacher",
     "ask_all",
     "check_members",
     "label",
