@@ -9,7 +9,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "limbeck"
 
 FLOORS = (
     {"errors", "files", "foreign", "signal", "record", "progress"},
-    {"objectives", "data", "models"},
+    {"objectives", "data", "models", "runtime"},
     {"teachers"},
     {"training"},
     {"measurement"},

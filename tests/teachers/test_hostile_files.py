@@ -10,9 +10,10 @@ import hostile
 from limbeck.data import Preprocess
 from limbeck.errors import DataError
 from limbeck.models import Mlp
-from limbeck.teachers import Audience, WeightsTeacher
+from limbeck.teachers import Audience, OnnxTeacher, WeightsTeacher
 
 OPENERS = {
+    "onnx": (hostile.ONNX, lambda path: OnnxTeacher(path=path)),
     "weights": (hostile.WEIGHTS, lambda path: WeightsTeacher(path=path, model=Mlp(hidden=(4,)))),
 }
 CASES = [(opener, builder) for builders, opener in OPENERS.values() for builder in builders]

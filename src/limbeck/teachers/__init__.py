@@ -9,6 +9,7 @@ from limbeck.teachers.function import CallableTeacher
 from limbeck.teachers.given import teacher_of
 from limbeck.teachers.gives import Gives, Logits, Probabilities, Votes
 from limbeck.teachers.module import ModuleTeacher
+from limbeck.teachers.onnx_file import OnnxTeacher, SessionTeacher
 from limbeck.teachers.picked import Picked
 from limbeck.teachers.preflight import preflight
 from limbeck.teachers.saved import SavedModel, SavedTeacher, load_model, save_model
@@ -20,6 +21,7 @@ from limbeck.teachers.weights import WeightsTeacher
 
 TEACHERS: dict[str, type[TeacherSpec]] = {
     "saved": SavedTeacher,
+    "onnx": OnnxTeacher,
     "weights": WeightsTeacher,
 }
 """Name in a recipe -> the class that is both the setting and what opens the teacher."""
@@ -35,10 +37,12 @@ __all__ = [
     "Live",
     "Logits",
     "ModuleTeacher",
+    "OnnxTeacher",
     "Picked",
     "Probabilities",
     "SavedModel",
     "SavedTeacher",
+    "SessionTeacher",
     "Signals",
     "Stored",
     "TableTeacher",

@@ -6,6 +6,7 @@ from typing import Protocol, runtime_checkable
 import torch
 
 from limbeck.data import Examples, Preprocess
+from limbeck.errors import RecipeError
 from limbeck.teachers.teacher import Teacher
 
 
@@ -35,6 +36,22 @@ class Audience:
     def member(self, number: int) -> "Audience":
         """The same for a member of an ensemble."""
         return replace(self, key=f"{self.key}.members.{number}")
+
+    def refuse_taps(self, what: str) -> None:
+        """Refuse to be listened to inside, as a teacher without parts must.
+
+        Args:
+            what: the teacher in errors.
+
+        Raises:
+            RecipeError: terms look at features.
+        """
+        if self.taps:
+            raise RecipeError(
+                f"the taps {', '.join(self.taps)} were asked of {what}",
+                expected="a network of torch, whose parts can be tapped",
+                do="leave out the terms that look at features, or take a teacher of kind train, saved or weights",
+            )
 
 
 @runtime_checkable
