@@ -268,3 +268,13 @@ def test_a_run_with_all_of_it(tmp_path: Path):
     for part in ("of 2 members", "generation 1 of 2", "[0.9 -> 0.1 (linear)]", "T 8 -> 2 (cosine)", "- **direct**"):
         assert part in text
     assert "<td>" in (tmp_path / "report.html").read_text().split("Assistants")[1]
+
+
+def test_what_the_preflight_saw_in_the_logits_is_said_in_a_line(record: dict[str, Any]):
+    record["teacher"] |= {"temperatures": [1.52, 6.04], "exchanged": {"pairs": [[2, 3], [3, 2]], "accuracy": 1.0}}
+    text = report_markdown(record)
+    assert "heard at temperatures from 1.5 to 6, as a rule of thumb" in text
+    assert "exchanged: 2 -> 3, 3 -> 2" in text
+    for key in ("temperatures", "exchanged"):  # as in a record of before the preflight looked
+        del record["teacher"][key]
+    assert "rule of thumb" not in report_markdown(record)

@@ -1,12 +1,15 @@
 """Before any hour is spent: is this a teacher, and of these classes?"""
 
+import logging
+import time
+
 import pytest
 import torch
 from asking import examples_of, net, teacher
 
 from limbeck.data import UNLABELLED, Preprocess
 from limbeck.errors import DataError
-from limbeck.teachers import CallableTeacher, Logits, Probabilities, TableTeacher, preflight
+from limbeck.teachers import CallableTeacher, Logits, Probabilities, TableTeacher, ask_some, preflight
 
 CLASSES = tuple("abcdefghij")
 
@@ -29,12 +32,20 @@ def test_a_good_teacher_passes_with_its_figures():
     examples, logits = scene()
     found = look(examples, logits)
     expected = float((logits.argmax(1) == examples.labels).double().mean())
+    calibration = found.pop("calibration")
+    assert 0 < calibration["nll_at_temperature"] <= calibration["nll"]
+    low, high = found.pop("temperatures")
+    assert 1 < low < high < 10
+    assert 0 < found.pop("entropy") < 0.2
     assert found == {
         "asked": 500,
         "gives": "logits",
         "rule": None,
+        "looks_like": None,
         "chance": 0.1,
         "train_accuracy": pytest.approx(expected),
+        "exchanged": None,
+        "never_said": (),
     }
 
 
@@ -63,7 +74,7 @@ def test_a_constant_teacher_is_refused():
 def test_a_random_head_is_refused_unless_it_is_wanted(seed):
     examples = examples_of(600, 1, ("a", "b", "c"))
     who = teacher(net(seed))
-    with pytest.raises(DataError, match="--allow-weak-teacher"):
+    with pytest.raises(DataError, match=r"never trained.*--allow-weak-teacher"):
         preflight(who, examples, allow_weak=False)
     assert preflight(who, examples, allow_weak=True)["train_accuracy"] < 0.45
 
@@ -79,16 +90,20 @@ def test_a_teacher_that_always_names_the_commonest_class_is_refused():
         look(examples, logits)
 
 
-def test_permuted_classes_are_named():
+def test_permuted_classes_are_named(caplog):
     examples, logits = scene()
     order = torch.tensor([1, 0, 2, 3, 4, 5, 6, 7, 9, 8])
-    found = look(examples, logits[:, order])
+    with caplog.at_level(logging.WARNING):
+        found = look(examples, logits[:, order])
     assert found["train_accuracy"] < 0.7, "a few swapped classes are no random head"
+    assert set(found["exchanged"]["pairs"]) == {(0, 1), (1, 0), (8, 9), (9, 8)}
+    assert found["exchanged"]["accuracy"] > 0.9
+    assert "0 (a) -> 1 (b)" in caplog.text
     order = torch.arange(10).roll(1)
     with pytest.raises(DataError, match="permuted") as caught:
         look(examples, logits[:, order])
-    assert "1 -> 0" in str(caught.value)
-    assert "0 -> 9" in str(caught.value)
+    assert "1 (b) -> 0 (a)" in str(caught.value)
+    assert "0 (a) -> 9 (j)" in str(caught.value)
 
 
 def test_softmaxed_logits_are_found_out():
@@ -120,3 +135,64 @@ def test_an_answer_that_is_not_finite_is_refused():
     logits[7, 2] = float("nan")
     with pytest.raises(DataError, match="NaN"):
         look(examples, logits, allow_weak=True)
+
+
+def test_a_wrong_teacher_that_is_sure_is_not_called_untrained():
+    examples, logits = scene(right=0.0)
+    with pytest.raises(DataError, match="check its preprocessing") as caught:
+        look(examples, 10 * logits)
+    assert "never trained" not in str(caught.value)
+
+
+def test_log_probabilities_are_logits_and_said_to_be_such():
+    examples, logits = scene()
+    found = look(examples, logits.log_softmax(1))
+    assert (found["gives"], found["looks_like"]) == ("logits", "log-probabilities")
+    assert found["temperatures"] == pytest.approx(look(examples, logits)["temperatures"], rel=1e-4)
+
+
+def test_sigmoids_are_warned_of(caplog):
+    examples, logits = scene()
+    with caplog.at_level(logging.WARNING):
+        assert look(examples, logits.sigmoid())["looks_like"] == "sigmoids"
+    assert "sigmoid" in caplog.text
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        assert look(examples, logits)["looks_like"] is None
+    assert not caplog.text
+
+
+def test_a_class_that_is_never_named_is_found():
+    examples, logits = scene()
+    logits[:, 6] = -20.0
+    assert look(examples, logits)["never_said"] == (6,)
+
+
+def test_a_slow_teacher_is_asked_for_as_long_as_there_is_time():
+    examples, logits = scene(count=600)
+    asked = []
+
+    def slow(inputs):
+        asked.append(len(inputs))
+        time.sleep(0.01 * len(inputs))
+        return logits[: len(inputs)]
+
+    found = ask_some(CallableTeacher(slow, Preprocess()), examples, seconds=0.4)
+    assert 8 <= sum(asked) < 60
+    assert len(found.logits_NC) == len(found.examples) == sum(asked)
+    assert 0.01 <= found.seconds_each < 0.1
+    assert len(found.examples.labels.unique()) > 3, "the first asked are of all kinds"
+
+
+def test_one_question_at_least_is_asked_whatever_the_time():
+    examples, logits = scene(count=600)
+    assert len(ask_some(TableTeacher(logits, examples), examples, seconds=0.0).logits_NC) == 8
+
+
+def test_the_answers_belong_to_the_examples_asked():
+    examples, logits = scene(count=2000)
+    found = ask_some(TableTeacher(logits, examples), examples, most=100, seconds=60.0)
+    rows = {bytes(key.tolist()): row for key, row in zip(examples.keys, logits, strict=True)}
+    expected = torch.stack([rows[bytes(key.tolist())] for key in found.examples.keys])
+    assert len(found.examples) == 100
+    assert torch.equal(found.logits_NC, expected)

@@ -137,8 +137,20 @@ def _teacher(record: Record) -> str:
         f"{_percent(teacher['accuracy'])} on the measured ones. It gives {teacher['gives']}. It was asked once about "
         f"{labels['distinct']:,} distinct examples; the answers are kept in {labels['encoding']} "
         f"({labels['bytes']:,} bytes, largest error of a logit {labels['largest_error']:.2g})."
-        f"{_members(teacher)}{_gap(teacher)}"
+        f"{_doubts(teacher)}{_members(teacher)}{_gap(teacher)}"
     )
+
+
+def _doubts(teacher: Record) -> str:
+    """What the preflight saw in its logits; nothing in records of before it looked."""
+    words = ""
+    if teacher.get("temperatures"):
+        low, high = teacher["temperatures"]
+        words += f" Its doubts are heard at temperatures from {low:.2g} to {high:.2g}, as a rule of thumb."
+    if teacher.get("exchanged"):
+        pairs = ", ".join(f"{said} -> {meant}" for said, meant in teacher["exchanged"]["pairs"])
+        words += f" Outputs of it look exchanged: {pairs}."
+    return words
 
 
 def _members(teacher: Record) -> str:

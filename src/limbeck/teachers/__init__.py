@@ -4,6 +4,8 @@ A new kind of teacher is one file with a frozen dataclass, which opens it, and o
 """
 
 from limbeck.teachers.audience import Audience, TeacherSpec
+from limbeck.teachers.calibration import Calibration, calibrate, doubts, halves, suggested_temperatures
+from limbeck.teachers.class_order import Exchange, exchanged
 from limbeck.teachers.ensemble import Ensemble, EnsembleTeacher, check_members
 from limbeck.teachers.function import CallableTeacher
 from limbeck.teachers.given import teacher_of
@@ -11,7 +13,7 @@ from limbeck.teachers.gives import Gives, Logits, Probabilities, Votes
 from limbeck.teachers.module import ModuleTeacher
 from limbeck.teachers.onnx_file import OnnxTeacher, SessionTeacher
 from limbeck.teachers.picked import Picked
-from limbeck.teachers.preflight import preflight
+from limbeck.teachers.preflight import Asked, ask_some, chance_of, look_at_answers, preflight
 from limbeck.teachers.saved import SavedModel, SavedTeacher, load_model, save_model
 from limbeck.teachers.signals import Live, Signals, Stored
 from limbeck.teachers.store import LabelStore, label, read_answers
@@ -28,10 +30,13 @@ TEACHERS: dict[str, type[TeacherSpec]] = {
 
 __all__ = [
     "TEACHERS",
+    "Asked",
     "Audience",
+    "Calibration",
     "CallableTeacher",
     "Ensemble",
     "EnsembleTeacher",
+    "Exchange",
     "Gives",
     "LabelStore",
     "Live",
@@ -51,11 +56,19 @@ __all__ = [
     "Votes",
     "WeightsTeacher",
     "ask_all",
+    "ask_some",
+    "calibrate",
+    "chance_of",
     "check_members",
+    "doubts",
+    "exchanged",
+    "halves",
     "label",
     "load_model",
+    "look_at_answers",
     "preflight",
     "read_answers",
     "save_model",
+    "suggested_temperatures",
     "teacher_of",
 ]
