@@ -7,7 +7,11 @@ import json
 import os
 import pickle
 import struct
+import warnings
+import zipfile
 from collections.abc import Callable
+from functools import cache
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +19,7 @@ import numpy as np
 import torch
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.torch import save
+from torch import nn
 
 Hostile = tuple[Path, str]
 Builder = Callable[[Path], Hostile]
@@ -324,4 +329,404 @@ ONNX: tuple[Builder, ...] = (
     onnx_that_is_text,
     onnx_in_the_format_of_the_runtime,
     onnx_that_is_nested,
+)
+
+
+# --- programs of torch.export ----------------------------------------------------------------------------------------
+
+
+class Shift(nn.Module):
+    """A linear layer, a buffer, a constant, and a size that is computed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(16, 3)
+        self.register_buffer("shift", torch.zeros(3), persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.linear(x.view(x.shape[0] * 1, 16)) + self.shift
+
+
+@cache
+def program_entries() -> dict[str, bytes]:
+    """The entries of a good program, below its root."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        module = Shift().eval()
+    sizes = ({0: torch.export.Dim("batch")},)
+    file = BytesIO()
+    torch.export.save(torch.export.export(module, (torch.zeros(2, 1, 4, 4),), dynamic_shapes=sizes), file)
+    with zipfile.ZipFile(file) as archive:
+        return {name.partition("/")[2]: archive.read(name) for name in archive.namelist()}
+
+
+Entries = dict[str, bytes]
+MODEL, WEIGHTS_CONFIG = "models/model.json", "data/weights/model_weights_config.json"
+CONSTANTS_CONFIG = "data/constants/model_constants_config.json"
+
+
+def program_file(folder: Path, change: Callable[[Entries], None], method: int = zipfile.ZIP_STORED) -> Path:
+    """A good program, changed."""
+    entries = dict(program_entries())
+    change(entries)
+    path = folder / "m.pt2"
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, data in entries.items():
+            archive.writestr(f"m/{name}", data)
+    return path
+
+
+def changed(entries: Entries, name: str, change: Callable[[Any], None]) -> None:
+    tree = json.loads(entries[name])
+    change(tree)
+    entries[name] = json.dumps(tree).encode()
+
+
+def graph_of(model: Any) -> Any:
+    return model["graph_module"]["graph"]
+
+
+def program_graph(folder: Path, change: Callable[[Any], None]) -> Path:
+    """A good program whose graph was changed."""
+    return program_file(folder, lambda entries: changed(entries, MODEL, lambda model: change(graph_of(model))))
+
+
+def calling(folder: Path, target: str, *arguments: tuple[str, dict[str, Any]]) -> Path:
+    """A good program that first calls something else."""
+    inputs = [{"name": name, "arg": argument, "kind": 1} for name, argument in arguments]
+    node = {"target": target, "inputs": inputs, "outputs": [{"as_tensor": {"name": "t"}}], "metadata": {}, "name": "t"}
+    return program_graph(folder, lambda graph: graph["nodes"].insert(0, node))
+
+
+def code(folder: Path) -> str:
+    """An expression that makes the canary."""
+    return f"__import__('os').mkdir({str(folder / 'canary')!r})"
+
+
+def pickled(folder: Path) -> bytes:
+    file = BytesIO()
+    torch.save(Canary(folder), file)
+    return file.getvalue()
+
+
+def program_with_a_pickled_weight(folder: Path) -> Hostile:
+    def change(entries: Entries) -> None:
+        entries["data/weights/weight_0"] = pickled(folder)
+        changed(entries, WEIGHTS_CONFIG, lambda tree: tree["config"]["linear.weight"].update(use_pickle=True))
+
+    return program_file(folder, change), "keeps 'linear.weight' as a pickle"
+
+
+def program_with_a_pickled_constant(folder: Path) -> Hostile:
+    def change(entries: Entries) -> None:
+        entries["data/constants/tensor_0"] = pickled(folder)
+        changed(entries, CONSTANTS_CONFIG, lambda tree: tree["config"]["shift"].update(use_pickle=True))
+
+    return program_file(folder, change), "keeps 'shift' as a pickle"
+
+
+def program_with_an_opaque_object(folder: Path) -> Hostile:
+    def change(entries: Entries) -> None:
+        entries["data/constants/opaque_obj_0"] = pickle.dumps(Canary(folder))
+        payload = {"path_name": "opaque_obj_0", "is_param": False, "use_pickle": True, "tensor_meta": None}
+        changed(entries, CONSTANTS_CONFIG, lambda tree: tree["config"].update(evil=payload))
+
+    return program_file(folder, change), "keeps 'evil' as a pickle or an object"
+
+
+def program_with_a_script_object(folder: Path) -> Hostile:
+    def change(entries: Entries) -> None:
+        entries["data/constants/custom_obj_0"] = pickle.dumps(Canary(folder))
+        payload = {"path_name": "custom_obj_0", "is_param": False, "use_pickle": False, "tensor_meta": None}
+        changed(entries, CONSTANTS_CONFIG, lambda tree: tree["config"].update(evil=payload))
+
+    return program_file(folder, change), "keeps 'evil' as a pickle or an object"
+
+
+def program_whose_batch_is_code(folder: Path) -> Hostile:
+    def change(graph: Any) -> None:
+        graph["tensor_values"]["x"]["sizes"][0] = {"as_expr": {"expr_str": code(folder), "hint": None}}
+
+    return program_graph(folder, change), 'takes batches of "__import__'
+
+
+def program_that_reads_a_file(folder: Path) -> Hostile:
+    path = calling(
+        folder,
+        "torch.ops.aten.from_file.default",
+        ("filename", {"as_string": "/etc/passwd"}),
+        ("shared", {"as_bool": False}),
+        ("size", {"as_int": 1}),
+    )
+    return path, "calls 'torch.ops.aten.from_file.default'"
+
+
+def program_that_calls_the_system(folder: Path) -> Hostile:
+    return calling(folder, "os.mkdir", ("path", {"as_string": str(folder / "canary")})), "calls 'os.mkdir'"
+
+
+def program_that_evaluates(folder: Path) -> Hostile:
+    return calling(folder, "builtins.eval", ("source", {"as_string": code(folder)})), "calls 'builtins.eval'"
+
+
+def program_that_loads_a_library(folder: Path) -> Hostile:
+    path = calling(folder, "torch.ops.load_library", ("path", {"as_string": str(folder / "evil.so")}))
+    return path, "calls 'torch.ops.load_library'"
+
+
+def program_that_saves(folder: Path) -> Hostile:
+    path = calling(folder, "torch.ops.aten.save.default", ("path", {"as_string": str(folder / "canary")}))
+    return path, "calls 'torch.ops.aten.save.default'"
+
+
+def program_that_gets_attributes(folder: Path) -> Hostile:
+    return calling(folder, "_operator.attrgetter", ("name", {"as_string": "__globals__"})), "calls '_operator.attrg"
+
+
+def program_whose_operator_is_a_dunder(folder: Path) -> Hostile:
+    path = calling(folder, "torch.ops.aten.__class__.__init__", ("self", {"as_string": "x"}))
+    return path, "calls 'torch.ops.aten.__class__.__init__'"
+
+
+def program_of_another_namespace(folder: Path) -> Hostile:
+    return calling(folder, "torch.ops.prims.fill.default"), "calls 'torch.ops.prims.fill.default'"
+
+
+def program_with_control_flow(folder: Path) -> Hostile:
+    return calling(folder, "torch.ops.higher_order.cond"), "calls 'torch.ops.higher_order.cond'"
+
+
+def program_that_draws_at_random(folder: Path) -> Hostile:
+    return calling(folder, "torch.ops.aten.rand.default", ("size", {"as_ints": [3]})), "calls 'torch.ops.aten.rand.def"
+
+
+def program_that_reads_memory_it_did_not_write(folder: Path) -> Hostile:
+    return calling(folder, "torch.ops.aten.empty.memory_format", ("size", {"as_ints": [3]})), "calls 'torch.ops.aten.em"
+
+
+def program_that_is_given_a_graph(folder: Path) -> Hostile:
+    argument = {"as_graph": {"name": "g", "graph": {}}}
+    return calling(folder, "torch.ops.aten.relu.default", ("self", argument)), "is given a as_graph"
+
+
+def program_that_is_given_an_operator(folder: Path) -> Hostile:
+    argument = {"as_operator": "builtins.eval"}
+    return calling(folder, "torch.ops.aten.relu.default", ("self", argument)), "is given a as_operator"
+
+
+def program_that_makes_an_absurd_size(folder: Path) -> Hostile:
+    arguments = ("size", {"as_ints": [2**20, 2**20]}), ("fill_value", {"as_float": 1.0})
+    return calling(folder, "torch.ops.aten.full.default", *arguments), "a value of more than"
+
+
+def program_whose_sizes_grow_without_end(folder: Path) -> Hostile:
+    def change(graph: Any) -> None:
+        name = graph["nodes"][0]["name"]
+        for number in range(60):
+            inputs = [{"name": side, "arg": {"as_sym_int": {"as_name": name}}, "kind": 1} for side in "ab"]
+            name = f"grown_{number}"
+            output = {"as_sym_int": {"as_name": name}}
+            node = {"target": "_operator.mul", "inputs": inputs, "outputs": [output], "metadata": {}, "name": name}
+            graph["nodes"].insert(number + 1, node)
+
+    return program_graph(folder, change), "a size grew beyond all bounds"
+
+
+def program_that_multiplies_text(folder: Path) -> Hostile:
+    path = calling(folder, "_operator.mul", ("a", {"as_string": "x" * 1000}), ("b", {"as_int": 2**33}))
+    return path, "arithmetic on what is no number"
+
+
+def program_that_parts_without_end(folder: Path) -> Hostile:
+    arguments = ("self", {"as_tensor": {"name": "p_linear_bias"}}), ("sections", {"as_int": 2**33})
+    return calling(folder, "torch.ops.aten.tensor_split.sections", *arguments), "parted into up to 8,589,934,592"
+
+
+def program_that_changes_its_weights(folder: Path) -> Hostile:
+    arguments = ("self", {"as_tensor": {"name": "p_linear_bias"}}), ("other", {"as_float": 1.0})
+    return calling(folder, "torch.ops.aten.add_.Tensor", *arguments), "it changes its own weights"
+
+
+def program_with_compiled_code(folder: Path) -> Hostile:
+    name = "data/aotinductor/model/evil.so"
+    return program_file(folder, lambda entries: entries.update({name: b"\x7fELF"})), "holds compiled code"
+
+
+def program_with_a_library_beside_it(folder: Path) -> Hostile:
+    return program_file(folder, lambda entries: entries.update({"extra/evil.so": b"\x7fELF"})), "holds compiled code"
+
+
+def program_with_an_entry_up_the_tree(folder: Path) -> Hostile:
+    return program_file(folder, lambda entries: entries.update({"../../canary": b"x"})), "an entry named 'm/../../can"
+
+
+def program_whose_weight_lies_elsewhere(folder: Path) -> Hostile:
+    def change(entries: Entries) -> None:
+        elsewhere = {"path_name": "../../../etc/passwd"}
+        changed(entries, WEIGHTS_CONFIG, lambda tree: tree["config"]["linear.bias"].update(elsewhere))
+
+    return program_file(folder, change), "keeps 'linear.bias' as a pickle or an object"
+
+
+def program_with_an_entry_twice(folder: Path) -> Hostile:
+    path = program_file(folder, lambda entries: None)
+    with warnings.catch_warnings(), zipfile.ZipFile(path, "a") as archive:
+        warnings.simplefilter("ignore")
+        archive.writestr(f"m/{MODEL}", b"{}")
+    return path, "twice"
+
+
+def program_that_is_a_bomb(folder: Path) -> Hostile:
+    bomb = {"data/weights/weight_9": bytes(2**27)}
+    return program_file(folder, lambda entries: entries.update(bomb), zipfile.ZIP_DEFLATED), "to hold more than the"
+
+
+def program_that_is_deflated(folder: Path) -> Hostile:
+    noise = {"extra/noise": os.urandom(2**17)}
+    return program_file(folder, lambda entries: entries.update(noise), zipfile.ZIP_DEFLATED), "more than the file"
+
+
+def program_whose_tensor_is_absurd(folder: Path) -> Hostile:
+    sizes, strides = [{"as_int": 2**40}, {"as_int": 16}], [{"as_int": 0}, {"as_int": 0}]
+
+    def change(tree: Any) -> None:
+        tree["config"]["linear.weight"]["tensor_meta"].update(sizes=sizes, strides=strides)
+
+    return program_file(folder, lambda entries: changed(entries, WEIGHTS_CONFIG, change)), "its tensor 'linear.weight'"
+
+
+def program_whose_tensor_begins_beyond_its_end(folder: Path) -> Hostile:
+    def change(tree: Any) -> None:
+        tree["config"]["linear.bias"]["tensor_meta"]["storage_offset"] = {"as_int": 4096}
+
+    return program_file(folder, lambda entries: changed(entries, WEIGHTS_CONFIG, change)), "its tensor 'linear.bias'"
+
+
+def program_whose_tensor_walks_backwards(folder: Path) -> Hostile:
+    def change(tree: Any) -> None:
+        tree["config"]["linear.bias"]["tensor_meta"]["strides"] = [{"as_int": -1}]
+
+    return program_file(folder, lambda entries: changed(entries, WEIGHTS_CONFIG, change)), "its tensor 'linear.bias'"
+
+
+def program_of_a_later_form(folder: Path) -> Hostile:
+    def change(model: Any) -> None:
+        model["schema_version"]["major"] = 99
+
+    return program_file(folder, lambda entries: changed(entries, MODEL, change)), "in form 99"
+
+
+def program_that_is_no_json(folder: Path) -> Hostile:
+    return program_file(folder, lambda entries: entries.update({MODEL: b"[" * 100_000})), "not as torch writes it"
+
+
+def program_that_is_a_torch_file(folder: Path) -> Hostile:
+    path = folder / "m.pt2"
+    torch.save(Canary(folder), path)
+    return path, "holds 0 programs"
+
+
+def program_that_is_a_pickle(folder: Path) -> Hostile:
+    path = folder / "m.pt2"
+    path.write_bytes(pickle.dumps(Canary(folder)))
+    return path, "it is a pickle"
+
+
+def program_that_is_cut_short(folder: Path) -> Hostile:
+    path = program_file(folder, lambda entries: None)
+    path.write_bytes(path.read_bytes()[:-300])
+    return path, "not a readable program"
+
+
+PROGRAMS: tuple[Builder, ...] = (
+    program_with_a_pickled_weight,
+    program_with_a_pickled_constant,
+    program_with_an_opaque_object,
+    program_with_a_script_object,
+    program_whose_batch_is_code,
+    program_that_reads_a_file,
+    program_that_calls_the_system,
+    program_that_evaluates,
+    program_that_loads_a_library,
+    program_that_saves,
+    program_that_gets_attributes,
+    program_whose_operator_is_a_dunder,
+    program_of_another_namespace,
+    program_with_control_flow,
+    program_that_draws_at_random,
+    program_that_reads_memory_it_did_not_write,
+    program_that_is_given_a_graph,
+    program_that_is_given_an_operator,
+    program_that_makes_an_absurd_size,
+    program_whose_sizes_grow_without_end,
+    program_that_multiplies_text,
+    program_that_parts_without_end,
+    program_that_changes_its_weights,
+    program_with_compiled_code,
+    program_with_a_library_beside_it,
+    program_with_an_entry_up_the_tree,
+    program_whose_weight_lies_elsewhere,
+    program_with_an_entry_twice,
+    program_that_is_a_bomb,
+    program_that_is_deflated,
+    program_whose_tensor_is_absurd,
+    program_whose_tensor_begins_beyond_its_end,
+    program_whose_tensor_walks_backwards,
+    program_of_a_later_form,
+    program_that_is_no_json,
+    program_that_is_a_torch_file,
+    program_that_is_a_pickle,
+    program_that_is_cut_short,
+)
+
+
+# Programs whose hostile part limbeck does not look at: they are opened, and answer, and nothing is run.
+
+
+def program_with_pickled_example_inputs(folder: Path) -> Path:
+    return program_file(folder, lambda entries: entries.update({"data/sample_inputs/model.pt": pickled(folder)}))
+
+
+def program_with_guards_in_python(folder: Path) -> Path:
+    return program_file(
+        folder, lambda entries: changed(entries, MODEL, lambda model: model.update(guards_code=[code(folder)]))
+    )
+
+
+def program_whose_symbols_are_code(folder: Path) -> Path:
+    def change(graph: Any) -> None:
+        for value in graph["sym_int_values"].values():
+            value["as_expr"] = {"expr_str": code(folder), "hint": None}
+        graph["tensor_values"]["view"]["sizes"][0] = {"as_expr": {"expr_str": code(folder), "hint": None}}
+
+    return program_graph(folder, change)
+
+
+def program_whose_names_are_source(folder: Path) -> Path:
+    def change(entries: Entries) -> None:
+        # In Python source of the graph this would be an argument with a default.
+        entries[MODEL] = entries[MODEL].replace(b'{"name": "x"}', json.dumps({"name": f"x={code(folder)}"}).encode())
+        changed(entries, MODEL, lambda model: rename(graph_of(model)["tensor_values"]))
+
+    def rename(values: Any) -> None:
+        values[f"x={code(folder)}"] = values.pop("x")
+
+    return program_file(folder, change)
+
+
+def program_whose_call_specs_are_code(folder: Path) -> Path:
+    def change(model: Any) -> None:
+        for each in model["graph_module"]["module_call_graph"]:
+            if each["signature"]:
+                each["signature"].update(in_spec=code(folder), out_spec=code(folder))
+
+    return program_file(folder, lambda entries: changed(entries, MODEL, change))
+
+
+UNREAD: tuple[Callable[[Path], Path], ...] = (
+    program_with_pickled_example_inputs,
+    program_with_guards_in_python,
+    program_whose_symbols_are_code,
+    program_whose_names_are_source,
+    program_whose_call_specs_are_code,
 )

@@ -1,6 +1,7 @@
-"""ONNX Runtime: a file is looked at with suspicion, then answers batches, here as a teacher."""
+"""Networks in files: looked at with suspicion, then run, by ONNX Runtime or by torch's own operators."""
 
-from limbeck.runtime.model import read_model
+from limbeck.runtime.onnx_model import read_model
+from limbeck.runtime.program import Program, read_program
 from limbeck.runtime.session import Session
 
-__all__ = ["Session", "read_model"]
+__all__ = ["Program", "Session", "read_model", "read_program"]

@@ -4,17 +4,17 @@ Dimension key: N examples, C outputs.
 """
 
 import hashlib
-from collections.abc import Callable
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from limbeck.errors import DataError
-from limbeck.runtime.model import read_model
+from limbeck.runtime.fitting import Shape, check_shape, first_line, in_batches
+from limbeck.runtime.onnx_model import read_model
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
@@ -52,7 +52,7 @@ class Session:
         self.input, self.batch, self.shape, self._dtype = self._input()
         self.output = self._output(output)
 
-    def _input(self) -> tuple[str, int | None, tuple[int | None, ...], type[np.generic]]:
+    def _input(self) -> tuple[str, int | None, Shape, type[np.generic]]:
         """Its name, the size of its batch and of an example, None where any will do, and its type."""
         inputs = self._session.get_inputs()
         first = inputs[0] if len(inputs) == 1 else None
@@ -84,18 +84,7 @@ class Session:
         Raises:
             DataError: likewise, in words.
         """
-        if _fits(self.shape, shape):
-            return
-        do = "resize or reshape the data to it, or export the network for the data"
-        if len(shape) == 3 and _fits(self.shape, (*shape[1:], shape[0])):
-            do = "it takes [height, width, channels], limbeck gives [channels, height, width]: export it for these"
-        elif len(self.shape) == 1 and self.shape[0] == prod(shape):
-            do = "it takes flat rows: export it with a Flatten in front"
-        raise self._unusable(
-            f"takes examples of shape [{', '.join('any' if size is None else str(size) for size in self.shape)}]",
-            f"{list(shape)}, as the data are after preprocessing",
-            do,
-        )
+        check_shape(self.path, self.shape, shape)
 
     def __call__(self, inputs: Tensor) -> Tensor:
         """Answers [N, C], float32, for preprocessed inputs [N, ...].
@@ -111,7 +100,7 @@ class Session:
             (answers,) = self._session.run([self.output], {self.input: array})
         except Exception as error:  # ONNX Runtime's have no class in common
             raise DataError(
-                f"{self.path} failed on a batch of shape {list(array.shape)}: {_line(error)}",
+                f"{self.path} failed on a batch of shape {list(array.shape)}: {first_line(error)}",
                 expected="answers [N, classes]",
                 do="look at the model with that batch, or export it again",
             ) from None
@@ -127,16 +116,6 @@ class Session:
         return DataError(f"{self.path} {came}", expected=expected, do=do)
 
 
-def in_batches(ask: Callable[[Tensor], Tensor], inputs: Tensor, *, least: int, most: int | None) -> Tensor:
-    """Answers [N, ...] of a network that bears batches of `least` to `most` only: the last is filled up and cut."""
-    parts = []
-    for part in inputs.split(most or len(inputs)):
-        lacking = max(least - len(part), 0)
-        filled = torch.cat([part, part[-1:].expand(lacking, *part.shape[1:])]) if lacking else part
-        parts.append(ask(filled)[: len(part)])
-    return torch.cat(parts)
-
-
 def _opened(path: Path, model: "ModelProto") -> "InferenceSession":
     import onnxruntime
 
@@ -150,7 +129,7 @@ def _opened(path: Path, model: "ModelProto") -> "InferenceSession":
         return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's have no class in common
         raise DataError(
-            f"{path} cannot be run by ONNX Runtime {onnxruntime.__version__}: {_line(error)}",
+            f"{path} cannot be run by ONNX Runtime {onnxruntime.__version__}: {first_line(error)}",
             expected="a model that this version runs on a CPU",
             do="export it again with an older opset, or install a newer onnxruntime",
         ) from None
@@ -195,11 +174,3 @@ def _parameters(model: "ModelProto") -> int | None:
 
     kinds = {getattr(TensorProto, name) for name in _LEARNT}
     return sum(prod(each.dims) for each in model.graph.initializer if each.data_type in kinds) or None
-
-
-def _fits(own: tuple[int | None, ...], shape: tuple[int, ...]) -> bool:
-    return len(own) == len(shape) and all(size in (None, given) for size, given in zip(own, shape, strict=True))
-
-
-def _line(error: Any) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -14,6 +14,7 @@ from limbeck.teachers.module import ModuleTeacher
 from limbeck.teachers.onnx_file import OnnxTeacher, SessionTeacher
 from limbeck.teachers.picked import Picked
 from limbeck.teachers.preflight import Asked, ask_some, chance_of, look_at_answers, preflight
+from limbeck.teachers.program import ProgramTeacher
 from limbeck.teachers.saved import SavedModel, SavedTeacher, load_model, save_model
 from limbeck.teachers.signals import Live, Signals, Stored
 from limbeck.teachers.store import LabelStore, label, read_answers
@@ -24,6 +25,7 @@ from limbeck.teachers.weights import WeightsTeacher
 TEACHERS: dict[str, type[TeacherSpec]] = {
     "saved": SavedTeacher,
     "onnx": OnnxTeacher,
+    "program": ProgramTeacher,
     "weights": WeightsTeacher,
 }
 """Name in a recipe -> the class that is both the setting and what opens the teacher."""
@@ -45,6 +47,7 @@ __all__ = [
     "OnnxTeacher",
     "Picked",
     "Probabilities",
+    "ProgramTeacher",
     "SavedModel",
     "SavedTeacher",
     "SessionTeacher",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from limbeck.errors import DataError
 from limbeck.foreign import foreign_file, looks_like, refuse_pickle
+from limbeck.runtime.fitting import first_line
 
 if TYPE_CHECKING:
     from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto
@@ -38,7 +39,7 @@ def read_model(path: Path) -> "ModelProto":
     try:
         model = onnx.load_model_from_string(path.read_bytes())
     except Exception as error:  # of protobuf, which has no class of its own for all of them
-        raise _refused(path, _line(error)) from None
+        raise _refused(path, first_line(error)) from None
     if not model.graph.node:
         raise _refused(path, "it has no operators")
     functions = {(function.domain, function.name) for function in model.functions}
@@ -51,7 +52,7 @@ def read_model(path: Path) -> "ModelProto":
         onnx.checker.check_model(model)
         inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
     except Exception as error:  # of onnx, which raises what it likes
-        raise _refused(path, _line(error)) from None
+        raise _refused(path, first_line(error)) from None
     _check_sizes(path, inferred)
     return model
 
@@ -121,10 +122,6 @@ def _check_sizes(path: Path, model: "ModelProto") -> None:
                 expected=f"values of at most {MOST_NUMBERS:,} numbers",
                 do="look at who made this file: a few bytes can ask for any size",
             )
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
 
 
 def _refused(path: Path, why: str) -> DataError:

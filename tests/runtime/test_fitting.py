@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from limbeck.runtime.session import in_batches
+from limbeck.runtime.fitting import in_batches
 
 
 @pytest.mark.parametrize(("least", "most"), [(1, None), (4, 4), (1, 3), (2, 5), (16, None), (16, 16)])
