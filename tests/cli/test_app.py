@@ -197,6 +197,12 @@ def test_progress_without_facts():
     assert facts_text(Progress("x", 1, 2, {"data_seconds": 0.0})).strip() == ""
 
 
+def test_the_pace_of_labelling_is_said_beside_what_the_machine_can_do():
+    facts = {"examples_per_second": 2345.2, "bf16_peak_share": 0.7812}
+    assert facts_text(Progress("labels", 1, 2, facts)) == "2,345 examples/s, 78 % of this machine's bf16 matmul peak"
+    assert facts_text(Progress("labels", 1, 2, {"examples_per_second": 3.0})) == "3 examples/s"
+
+
 def test_progress_on_a_terminal_is_a_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setenv("TTY_COMPATIBLE", "1")

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 PAUSE = 5.0
 """Seconds between two lines where stderr is no terminal."""
 
+PEAK_SHARE = "_peak_share"
+"""After the name of a precision, in a fact about how fast a teacher is asked."""
+
 
 @contextmanager
 def progress_on_stderr() -> Iterator[Callable[["Progress"], None]]:
@@ -59,10 +62,16 @@ class _Lines:
 
 
 def facts_text(progress: "Progress") -> str:
-    """Losses as they are, seconds as shares of teacher, student and data."""
+    """Losses as they are, seconds as shares of teacher, student and data, a pace beside what the machine can do."""
     facts = dict(progress.facts)
+    pace = [f"{facts.pop('examples_per_second'):,.0f} examples/s"] if "examples_per_second" in facts else []
+    for key in [key for key in facts if key.endswith(PEAK_SHARE)]:
+        precision = key.removesuffix(PEAK_SHARE)
+        pace.append(f"{100 * facts.pop(key):.0f} % of this machine's {precision} matmul peak")
     seconds = {key.removesuffix("_seconds"): facts.pop(key) for key in list(facts) if key.endswith("_seconds")}
     total = sum(seconds.values())
     shares = [f"{name} {100 * value / total:.0f} %" for name, value in seconds.items()] if total else []
     losses = [f"{name} {value:.4g}" for name, value in facts.items()]
-    return "  ".join([*losses, *(["time: " + ", ".join(shares)] if shares else [])])
+    return "  ".join(
+        [*([", ".join(pace)] if pace else []), *losses, *(["time: " + ", ".join(shares)] if shares else [])]
+    )

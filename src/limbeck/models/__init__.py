@@ -12,6 +12,7 @@ from limbeck.models.build import ModelFactory, check_output, evaluating, initial
 from limbeck.models.convnet import ConvNet
 from limbeck.models.layout import layout_of
 from limbeck.models.mlp import Mlp
+from limbeck.models.quick import Quick, quickened
 from limbeck.models.resnet import RESNETS, ResNet
 from limbeck.models.size import bytes_of, parameters
 from limbeck.models.taps import Taps
@@ -36,6 +37,7 @@ __all__ = [
     "Mlp",
     "ModelFactory",
     "ModelSpec",
+    "Quick",
     "ResNet",
     "Taps",
     "bytes_of",
@@ -44,4 +46,5 @@ __all__ = [
     "initialise",
     "layout_of",
     "parameters",
+    "quickened",
 ]

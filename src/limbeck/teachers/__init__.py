@@ -13,10 +13,12 @@ from limbeck.teachers.gives import Gives, Logits, Probabilities, Votes
 from limbeck.teachers.module import ModuleTeacher
 from limbeck.teachers.onnx_file import OnnxTeacher, SessionTeacher
 from limbeck.teachers.picked import Picked
+from limbeck.teachers.precision import settle_precision
 from limbeck.teachers.preflight import Asked, ask_some, chance_of, look_at_answers, preflight
 from limbeck.teachers.program import ProgramTeacher
 from limbeck.teachers.saved import SavedModel, SavedTeacher, load_model, save_model
 from limbeck.teachers.signals import Live, Signals, Stored
+from limbeck.teachers.speed import Pace
 from limbeck.teachers.store import LabelStore, label, read_answers
 from limbeck.teachers.table import TableTeacher
 from limbeck.teachers.teacher import Teacher, ask_all
@@ -45,6 +47,7 @@ __all__ = [
     "Logits",
     "ModuleTeacher",
     "OnnxTeacher",
+    "Pace",
     "Picked",
     "Probabilities",
     "ProgramTeacher",
@@ -72,6 +75,7 @@ __all__ = [
     "preflight",
     "read_answers",
     "save_model",
+    "settle_precision",
     "suggested_temperatures",
     "teacher_of",
 ]

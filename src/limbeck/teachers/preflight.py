@@ -79,7 +79,7 @@ def ask_some(teacher: Teacher, examples: Examples, *, most: int = ASKED, seconds
     """
     members = teacher.within if isinstance(teacher, EnsembleTeacher) else ()
     each = tuple(ask_some(member, examples, most=most, seconds=seconds / (len(members) + 1)) for member in members)
-    some = examples.select(_spread(len(examples), most))
+    some = examples.select(spread(len(examples), most))
     for inner in teacher.within if not members else ():
         _told(inner, ask_all(inner, some.select(torch.arange(min(len(some), FIRST)))))
     if seconds < math.inf:
@@ -184,7 +184,7 @@ def _told(teacher: Teacher, logits_NC: Tensor) -> Tensor:
     return teacher.gives.logits(logits_NC)
 
 
-def _spread(examples: int, most: int) -> Tensor:
+def spread(examples: int, most: int) -> Tensor:
     """Up to so many rows, evenly over the data: classes often lie in blocks."""
     return torch.linspace(0, examples - 1, min(most, examples), dtype=torch.float64).round().long()
 
