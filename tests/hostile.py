@@ -311,7 +311,14 @@ def onnx_that_is_nested(folder: Path) -> Hostile:
     return path, "not a readable ONNX model"
 
 
+def onnx_whose_name_is_no_text(folder: Path) -> Hostile:
+    path = onnx_file(folder, *onnx_linear())
+    path.write_bytes(path.read_bytes().replace(b"\n\x01x", b"\n\x01\xff"))
+    return path, "codec can't decode"
+
+
 ONNX: tuple[Builder, ...] = (
+    onnx_whose_name_is_no_text,
     onnx_with_data_up_the_tree,
     onnx_with_data_at_an_absolute_path,
     onnx_with_data_through_a_link,

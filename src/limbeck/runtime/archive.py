@@ -113,8 +113,8 @@ class Graph:
 class Signature:
     """What the inputs and outputs of a graph are to the program."""
 
-    input_specs: list[dict[str, Any]]
-    output_specs: list[dict[str, Any]]
+    input_specs: list[dict[str, dict[str, Any]]]
+    output_specs: list[dict[str, dict[str, Any]]]
 
 
 @dataclass(frozen=True)

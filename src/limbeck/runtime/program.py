@@ -165,7 +165,7 @@ def read_program(path: Path) -> Program:
 # --- inputs and outputs ----------------------------------------------------------------------------------------------
 
 
-def _inputs(archive: Archive, specs: list[dict[str, Any]]) -> tuple[dict[str, str], str]:
+def _inputs(archive: Archive, specs: list[dict[str, dict[str, Any]]]) -> tuple[dict[str, str], str]:
     """The names in the graph of what is held, each with the name of its tensor, and of the one input."""
     keys = {"parameter": "parameter_name", "buffer": "buffer_name", "tensor_constant": "tensor_constant_name"}
     held: dict[str, str] = {}
@@ -183,7 +183,7 @@ def _inputs(archive: Archive, specs: list[dict[str, Any]]) -> tuple[dict[str, st
     return held, given[0]
 
 
-def _output(path: Path, specs: list[dict[str, Any]]) -> str:
+def _output(path: Path, specs: list[dict[str, dict[str, Any]]]) -> str:
     kinds = [_only(path, spec) for spec in specs]
     changed = [kind for kind, _ in kinds if kind != "user_output"]
     if changed:

@@ -126,7 +126,10 @@ def _opened(path: Path, model: "ModelProto") -> "InferenceSession":
     options.log_severity_level = 4
     options.add_session_config_entry("session.load_model_format", "ONNX")
     try:
-        return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        for each in (*session.get_inputs(), *session.get_outputs()):
+            _ = each.name, each.shape  # a name may be no text
+        return session
     except Exception as error:  # ONNX Runtime's have no class in common
         raise DataError(
             f"{path} cannot be run by ONNX Runtime {onnxruntime.__version__}: {first_line(error)}",
