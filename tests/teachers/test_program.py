@@ -133,6 +133,15 @@ def test_half_precision_is_answered_in_float32(tmp_path):
     torch.testing.assert_close(answers, module((examples.inputs / 255).half()).detach().float(), rtol=0, atol=0)
 
 
+def test_a_program_is_asked_in_bf16_too(file):
+    examples, who = examples_of(20), opened(file)
+    plain = ask_all(who, examples)
+    who.precision = "bf16"
+    lowered = ask_all(who, examples)
+    assert not torch.equal(lowered, plain)
+    torch.testing.assert_close(lowered, plain, rtol=0.02, atol=0.02)
+
+
 def test_asking_changes_nothing_is_repeatable_and_fills_a_store(file, open_store):
     before, examples = describe(file), examples_of(40)
     kept, who = examples.inputs.clone(), opened(file, examples)

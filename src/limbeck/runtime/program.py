@@ -107,7 +107,12 @@ class Program(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Answers [N, C]."""
-        return in_batches(self._answer, inputs.to(self._dtype), least=self.least, most=self.most)
+        return in_batches(self._answer, inputs.to(self._computed_in), least=self.least, most=self.most)
+
+    @property
+    def _computed_in(self) -> torch.dtype:
+        """Its inputs' type as exported, or that of its weights once it was copied into another precision."""
+        return next((held.dtype for held in self.parameters() if held.is_floating_point()), self._dtype)
 
     def _answer(self, inputs: Tensor) -> Tensor:
         return self._run(inputs, [getattr(self, f"held_{place}") for place in range(len(self._held))])
