@@ -14,7 +14,7 @@ from limbeck.errors import DataError, RecipeError
 from limbeck.files import describe, digest_tensors
 from limbeck.models import ConvNet, ResNet, initialise
 from limbeck.recipe import recipe_from_tree
-from limbeck.teachers import Audience, ProgramTeacher, ask_all
+from limbeck.teachers import Audience, ProgramTeacher, ask_all, settle_precision
 
 SCALED = Preprocess(scale=255.0)
 BATCH = torch.export.Dim("batch")
@@ -133,13 +133,19 @@ def test_half_precision_is_answered_in_float32(tmp_path):
     torch.testing.assert_close(answers, module((examples.inputs / 255).half()).detach().float(), rtol=0, atol=0)
 
 
-def test_a_program_is_asked_in_bf16_too(file):
-    examples, who = examples_of(20), opened(file)
+def test_a_program_is_asked_in_bf16_too(tmp_path):
+    examples, who = examples_of(20), opened(program_file(tmp_path, lambda entries: None))
     plain = ask_all(who, examples)
     who.precision = "bf16"
     lowered = ask_all(who, examples)
     assert not torch.equal(lowered, plain)
     torch.testing.assert_close(lowered, plain, rtol=0.02, atol=0.02)
+
+
+def test_a_program_that_names_the_types_of_its_values_is_not_asked_in_bf16(file):
+    examples = examples_of(20)
+    with pytest.raises(DataError, match="in bf16 the teacher failed"):
+        settle_precision(opened(file, examples), examples, "bf16")
 
 
 def test_asking_changes_nothing_is_repeatable_and_fills_a_store(file, open_store):
