@@ -8,6 +8,7 @@ On a machine that does other work too, `--processor` takes the processor's time 
 """
 
 import argparse
+import functools
 import statistics
 import time
 from collections.abc import Callable
@@ -60,16 +61,17 @@ def main() -> None:
         for batch in map(int, given.batches.split(",")):
             name = f"{'autocast' if precision == 'bf16' else 'plain loop'}, batch {batch}"
             ways[name, precision] = plain(network, seen, batch, autocast=precision == "bf16")
-    squares = [(p, torch.ones(side, side, dtype=DTYPES[p])) for p in DTYPES for side in speed.SIDES]
+    squares = [(p, torch.ones(2, side, side, dtype=DTYPES[p])) for p in DTYPES for side in speed.SIDES]
     took: dict[tuple[str, str], list[float]] = {way: [] for way in ways}
-    rates: dict[tuple[str, int], list[float]] = {(p, len(square)): [] for p, square in squares}
+    rates: dict[tuple[str, int], list[float]] = {(p, side): [] for p in DTYPES for side in speed.SIDES}
     for work in ways.values():
         work()
     for _ in range(given.turns):
         for way, work in ways.items():
             took[way].append(seconds(work, clock))
-        for precision, square in squares:
-            products = [seconds(lambda square=square: square @ square, clock) for _ in range(5)]
+        for precision, (square, product) in squares:
+            multiply = functools.partial(torch.mm, square, square, out=product)
+            products = [seconds(multiply, clock) for _ in range(5)]
             rates[precision, len(square)].append(2 * len(square) ** 3 / statistics.median(products))
     work_of_one = speed.operations(asked, inputs[:1])
     print(
