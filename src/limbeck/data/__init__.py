@@ -5,6 +5,7 @@ from limbeck.data.preprocess import Preprocess
 from limbeck.data.randomness import derive_seed, random_bits
 from limbeck.data.sources import SOURCES, Digits, Idx, Images, Npz, Source, Splits, from_arrays
 from limbeck.data.splits import choose, hold_out, labelled_subset
+from limbeck.data.viewing import Seen, Views
 from limbeck.data.views import Augment
 from limbeck.signal import UNLABELLED
 
@@ -18,8 +19,10 @@ __all__ = [
     "Images",
     "Npz",
     "Preprocess",
+    "Seen",
     "Source",
     "Splits",
+    "Views",
     "as_words",
     "choose",
     "derive_seed",
