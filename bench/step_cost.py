@@ -84,7 +84,7 @@ def epoch_ratio(spec: ModelSpec, examples: int, repeats: int, clock: Clock) -> d
     generator = torch.Generator().manual_seed(0)
     inputs = torch.randint(0, 256, (examples, 1, 28, 28), dtype=torch.uint8, generator=generator)
     data = key_examples(inputs, torch.arange(examples) % 10, CLASSES)
-    signals = Stored(torch.randn(examples, 10, generator=generator).half())
+    signals = Stored({"logits": torch.randn(examples, 10, generator=generator).half()})
     with tempfile.TemporaryDirectory() as folder:
         preprocess = Preprocess(scale=255.0)
         lessons = {
@@ -112,7 +112,7 @@ def own_cost(repeats: int, steps: int, clock: Clock) -> dict[str, Any]:
     """Microseconds of a step on a digits student: limbeck's fit, a bare loop, and what lies between."""
     splits = SOURCES["digits"]().load()
     data, preprocess = splits.train, splits.preprocess
-    signals = Stored(torch.randn(len(data), 10, generator=torch.Generator().manual_seed(0)).half())
+    signals = Stored({"logits": torch.randn(len(data), 10, generator=torch.Generator().manual_seed(0)).half()})
     spec = Mlp(hidden=(32,))
     result: dict[str, Any] = {"student": "mlp 64-32-10", "batch_size": Fit().batch_size, "steps": steps}
     for arm in ("scratch", "distilled"):
@@ -170,7 +170,7 @@ def _ready_batches(lesson: Lesson, size: int) -> list[tuple[Tensor, Tensor, Tens
     examples: Examples = lesson.examples
     rows = [part for part in torch.randperm(len(examples)).split(size) if len(part) == size]
     inputs = lesson.preprocess(examples.inputs)
-    logits = lesson.signals.logits.float() if isinstance(lesson.signals, Stored) else None
+    logits = lesson.signals.tensors["logits"].float() if isinstance(lesson.signals, Stored) else None
     return [(inputs[r], examples.labels[r], None if logits is None else logits[r]) for r in rows]
 
 

@@ -8,7 +8,7 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src" / "limbeck"
 
 FLOORS = (
-    {"errors", "files", "foreign", "signal", "record", "progress"},
+    {"errors", "files", "locks", "foreign", "signal", "record", "progress"},
     {"objectives", "data", "models", "runtime"},
     {"teachers"},
     {"training"},

@@ -16,7 +16,8 @@ import pytest
 import torch
 from PIL import Image
 
-from limbeck.files import locked, read_tensors, sealed, write_json, write_tensors
+from limbeck.files import read_tensors, sealed, write_json, write_tensors
+from limbeck.locks import locked
 from limbeck.recipe_text import write_yaml
 from limbeck.record import read_record
 from running import TEST, TRAIN, Said, images, limbeck_says, measured, rows, save_npz, tree

@@ -27,7 +27,6 @@ from limbeck.files import (
     digest,
     digest_tensors,
     encode,
-    locked,
     read_json,
     read_manifest,
     read_tensors,
@@ -41,6 +40,7 @@ from limbeck.files import (
     write_tensors,
     write_text,
 )
+from limbeck.locks import locked
 from limbeck.models import Mlp
 from limbeck.progress import Stop, unwatched
 from limbeck.record import read_record, write_record

@@ -131,7 +131,18 @@ def test_the_file_form_names_every_field():
         "divergence": "forward-kl",
         "beta": None,
     }
-    assert list(written) == ["format", "data", "teacher", "student", "distill", "fit", "proof", "device", "out"]
+    assert list(written) == [
+        "format",
+        "data",
+        "teacher",
+        "student",
+        "labels",
+        "distill",
+        "fit",
+        "proof",
+        "device",
+        "out",
+    ]
 
 
 # --- temperature, alpha and --set -------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from limbeck.errors import DataError, DiskError, MissingError, RecipeError
-from limbeck.files import locked
+from limbeck.locks import locked
 from limbeck.recipe import Recipe, recipe_from_tree
 from limbeck.recipe_text import read_yaml
 from limbeck.rundir import RESOLVED, check_origin, check_out, open_run

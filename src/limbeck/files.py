@@ -1,4 +1,4 @@
-"""The commit protocol: every durable file of limbeck is written, sealed, verified and locked here.
+"""The commit protocol: every durable file of limbeck is written, sealed and verified here.
 
 A file is written to a temporary name in its own directory, flushed, synced, renamed, and the directory synced, so
 that a reader sees the old bytes or the new and an acknowledged write survives a power cut. A directory of files is
@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import shutil
-import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -21,7 +20,6 @@ from typing import Any
 import safetensors
 import safetensors.torch
 import torch
-from filelock import FileLock, Timeout
 from torch import Tensor
 
 from limbeck.errors import DataError, DiskError, RecipeError
@@ -201,23 +199,32 @@ def verify(directory: Path) -> dict[str, Any]:
     """
     manifest = read_manifest(directory)
     for name, expected in manifest["files"].items():
-        path = directory / name
-        try:
-            found = describe(path)
-        except OSError:  # missing, or on a failing disk
-            found = None
-        if found != expected:
-            came = (
-                "is missing or unreadable"
-                if found is None
-                else f"has {found['bytes']} bytes, sha256 {found['sha256'][:12]}"
-            )
-            raise DataError(
-                f"{path} {came}",
-                expected=f"{expected['bytes']} bytes, sha256 {expected['sha256'][:12]}, as {MANIFEST} names them",
-                do=f"restore the file, or delete {directory} and run the stage again",
-            )
+        check_file(directory, name, expected)
     return manifest
+
+
+def check_file(directory: Path, name: str, expected: dict[str, Any]) -> None:
+    """Hold a file of a sealed directory against its entry in the manifest.
+
+    Raises:
+        DataError: it is missing, or differs in size or sha256.
+    """
+    path = directory / name
+    try:
+        found = describe(path)
+    except OSError:  # missing, or on a failing disk
+        found = None
+    if found != expected:
+        came = (
+            "is missing or unreadable"
+            if found is None
+            else f"has {found['bytes']} bytes, sha256 {found['sha256'][:12]}"
+        )
+        raise DataError(
+            f"{path} {came}",
+            expected=f"{expected['bytes']} bytes, sha256 {expected['sha256'][:12]}, as {MANIFEST} names them",
+            do=f"restore the file, or delete {directory} and run the stage again",
+        )
 
 
 def read_manifest(directory: Path) -> dict[str, Any]:
@@ -300,7 +307,7 @@ def path_of(text: str, key: str) -> Path:
     raise RecipeError(f"{key} is {text!r}", expected="a path of this machine", do="mend it")
 
 
-# --- directories, locks, the disk ----------------------------------------------------------------------------------
+# --- directories, the disk ----------------------------------------------------------------------------------
 
 
 def make_directory(directory: Path) -> None:
@@ -332,39 +339,6 @@ def sweep(directory: Path) -> None:
 
 
 @contextmanager
-def locked(directory: Path) -> Iterator[None]:
-    """Hold the one writer's lock of a directory; the kernel releases it if the holder dies.
-
-    Raises:
-        DataError: another process holds it.
-        DiskError: the directory cannot be written, or its file system knows no locks.
-    """
-    with disk_errors(directory):
-        make_directory(directory)
-        # The kernel's lock or none: a lock that is a file outlives a killed holder.
-        lock = FileLock(directory / ".lock", timeout=0, fallback_to_soft=False)
-        holder = directory / ".lock-holder"
-        try:
-            lock.acquire()
-        except Timeout:
-            who = "another process"
-            with suppress(OSError):  # the holder may be gone by now
-                who = holder.read_text(encoding="utf-8")
-            raise DataError(
-                f"{directory} is being written by {who}",
-                expected="one writer at a time",
-                do="wait until it ends, or use another directory",
-            ) from None
-    try:
-        write_text(holder, f"process {os.getpid()} on {socket.gethostname()}")
-        yield
-    finally:
-        with suppress(OSError):
-            holder.unlink(missing_ok=True)
-        lock.release()
-
-
-@contextmanager
 def disk_errors(path: Path, needed: int | None = None) -> Iterator[None]:
     """Turn an operating-system error into a DiskError that names the path and the bytes needed and free."""
     try:
@@ -372,7 +346,7 @@ def disk_errors(path: Path, needed: int | None = None) -> Iterator[None]:
     except DiskError:
         raise
     except OSError as error:
-        free = _free_bytes(path)
+        free = free_bytes(path)
         room = "" if needed is None or free is None else f"; {needed:,} bytes needed, {free:,} free"
         expected, do = "a directory that this user may write", "choose another place with out"
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
@@ -384,7 +358,7 @@ def disk_errors(path: Path, needed: int | None = None) -> Iterator[None]:
         ) from error
 
 
-def _free_bytes(path: Path) -> int | None:
+def free_bytes(path: Path) -> int | None:
     for place in (path, *path.parents):
         with suppress(OSError):
             return shutil.disk_usage(place).free

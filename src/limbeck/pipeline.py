@@ -13,17 +13,18 @@ from typing import Any
 
 from torch import nn
 
-from limbeck.files import digest_tensors, verify, write_tensors
+from limbeck.errors import DataError
+from limbeck.files import MANIFEST, digest_tensors, path_of, verify, write_tensors
 from limbeck.models import bytes_of, parameters
 from limbeck.preparation import Materials, Prepared, prepare
 from limbeck.progress import Watch, unwatched
 from limbeck.proof import PREDICTIONS, judge
 from limbeck.recipe import GivenModel, Recipe
 from limbeck.record import RECORD, read_record, write_record
-from limbeck.rundir import Run, check_origin, open_run
+from limbeck.rundir import Run, check_origin, join_run, open_run
 from limbeck.students import check_pairing, check_same_start, check_students, new_student
-from limbeck.teachers import ModuleTeacher, SavedModel, Signals, ask_all, save_model
-from limbeck.teaching import teach
+from limbeck.teachers import LabelStore, ModuleTeacher, SavedModel, Signals, ask_all, save_model
+from limbeck.teaching import ask_once, find_teacher, look_at, teach
 from limbeck.training import ArmName, configured, fit, gradient_norms, join_world, lesson_of
 
 _log = logging.getLogger(__name__)
@@ -74,6 +75,47 @@ def run(recipe: Recipe, materials: Materials, options: Options) -> dict[str, Any
         record = read_record(opened.directory)
         _log.info("done: %s", record["verdicts"][0]["sentence"])
         return record
+
+
+def ask_teacher(recipe: Recipe, materials: Materials, options: Options) -> LabelStore:
+    """The first stage of a run alone: the teacher found or trained, looked at, and asked about every example.
+
+    Several processes may do so at once for one `out`, under torchrun or on machines that share the directory: the first
+    trains the teacher if it is to be trained, and all ask.
+
+    Raises:
+        LimbeckError: in all its kinds, see `limbeck.errors`.
+    """
+    world = join_world()
+    data = prepare(recipe, materials)
+    with (
+        join_run(recipe, world=world, watch=options.watch) as (opened, let_others_in),
+        configured(opened.recipe.fit),
+    ):
+        check_origin(opened, data.sha256)
+        teacher = find_teacher(opened, data, materials)
+        look_at(teacher, data, allow_weak=options.allow_weak)
+        let_others_in()
+        store = ask_once(opened, teacher, data)
+        check_origin(opened, {"teacher": store.directory.name})
+        return store
+
+
+def verify_labels(recipe: Recipe) -> dict[str, dict[str, Any]]:
+    """The manifests of all label stores of a run by their names, every file of theirs held against its checksum.
+
+    Raises:
+        DataError: there are none, or a file is missing or damaged.
+    """
+    root = path_of(recipe.out, "out") / "labels"
+    stores = sorted(path.parent for path in root.glob(f"*/{MANIFEST}"))
+    if not stores:
+        raise DataError(
+            f"{root} holds no label store",
+            expected="the stores of a run whose teacher has been asked",
+            do="run limbeck label first, or set out",
+        )
+    return {store.name: verify(store) for store in stores}
 
 
 # --- students --------------------------------------------------------------------------------------------------------

@@ -113,10 +113,10 @@ def _teacher_verdict(
 
 
 def _store_facts(store: LabelStore, directory: Path) -> dict[str, Any]:
-    kept = ("encoding", "examples", "distinct", "largest_error", "mean_error")
+    left_out = ("format", "fingerprint", "files")
     return {
         "directory": str(store.directory.relative_to(directory)),
-        **{key: store.manifest[key] for key in kept},
+        **{key: value for key, value in store.manifest.items() if key not in left_out},
         "bytes": sum(file["bytes"] for file in store.manifest["files"].values()),
     }
 

@@ -17,7 +17,7 @@ from limbeck.errors import RecipeError
 from limbeck.models import MODELS, AnyModel, ModelSpec
 from limbeck.objectives import CATALOGUE
 from limbeck.recipe_text import ALIASES, build, read_yaml
-from limbeck.teachers import TEACHERS, TeacherSpec
+from limbeck.teachers import TEACHERS, Encoding, Labels, TeacherSpec
 from limbeck.teachers.ensemble import Mean, check_members
 from limbeck.training import ArmName, Distill, Fit
 
@@ -182,6 +182,7 @@ class Recipe:
     data: Data
     teacher: AnyTeacher
     student: Student
+    labels: Labels = field(default_factory=Labels)
     distill: Distill = field(default_factory=Distill)
     fit: Fit = field(default_factory=Fit)
     proof: Proof = field(default_factory=Proof)
@@ -198,10 +199,20 @@ class Recipe:
                 "with fit.augment the student sees views, and stored features are those of the plain example: "
                 "set distill.views: live, or leave out fit.augment or the terms on features"
             )
+        if self.labels.k is not None and self.distill.temperature is not None:
+            raise ValueError(
+                "labels.encoding top-k keeps the teacher's tail at fixed temperatures, and distill.temperature is a "
+                "schedule: set labels.encoding: auto, or one temperature"
+            )
         if "direct" in self.proof.arms and not self.student.chain:
             raise ValueError("the arm direct leaves out assistants and generations, and there are none: leave it out")
         if isinstance(self.teacher, TeacherEnsemble) and self.distill.teacher_taps:
             raise ValueError("an ensemble has no parts to tap: take one teacher, or leave out the terms on features")
+
+
+def encoding_of(recipe: Recipe) -> Encoding:
+    """How the answers of the run's teachers are kept."""
+    return Encoding(recipe.labels, recipe.distill.temperatures)
 
 
 def read_recipe(path: Path, changes: Mapping[str, Any] | None = None) -> Recipe:

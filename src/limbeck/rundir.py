@@ -3,8 +3,9 @@
 import logging
 import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,7 +13,8 @@ from typing import Any, TypeVar
 import torch
 
 from limbeck.errors import DataError, MissingError, RecipeError
-from limbeck.files import disk_errors, locked, path_of, read_json, sweep, write_json, write_text
+from limbeck.files import disk_errors, path_of, read_json, sweep, write_json, write_text
+from limbeck.locks import locked
 from limbeck.progress import Stop, Watch, stoppable
 from limbeck.recipe import Recipe, TeacherEnsemble, TrainedTeacher, tree_of
 from limbeck.recipe_text import read_yaml, write_yaml
@@ -25,6 +27,9 @@ ORIGIN = "origin.json"
 
 _BEGUN = {RESOLVED, ORIGIN, "environment.json", "run.log"}
 _MADE = {"labels", "teacher", "assistants", "arms", "metrics.jsonl", RECORD, "report.md", "report.html"}
+
+WAIT = 0.1
+"""Seconds between two looks at a run that another process has to itself."""
 
 _log = logging.getLogger("limbeck")
 
@@ -146,6 +151,50 @@ def open_run(recipe: Recipe, *, world: World, resume: bool, overwrite: bool, wat
                 resolved = _begin(recipe, out, resume)
                 world.wait()
                 yield Run(resolved, out, device, world, watch, stop)
+
+
+@contextmanager
+def join_run(recipe: Recipe, *, world: World, watch: Watch) -> Iterator[tuple[Run, Callable[[], None]]]:
+    """Begin a run, or go on with it, beside other processes that do the same, on this machine or on others.
+
+    Each has the run to itself until it calls the second of what is given, which lets the others in.
+
+    Raises:
+        RecipeError: the directory is refused, or its run was begun with another recipe.
+        DiskError: it cannot be written.
+        Interrupted: a stop was asked for while another process had the run.
+    """
+    out, device = path_of(recipe.out, "out"), _device(recipe.device)
+    with stoppable() as stop, ExitStack() as log, ExitStack() as alone:
+        if world.leads:
+            check_out(out, resume=True, overwrite=False)
+            check_apart(recipe, out)
+            alone.enter_context(_turn(out, stop))
+            log.enter_context(_logging_to(out / "run.log"))
+            resolved = _begin(recipe, out, (out / RESOLVED).exists())
+        world.wait()
+        if not world.leads:
+            resolved = _with_threads(recipe, read_yaml(out / RESOLVED))
+        yield Run(resolved, out, device, world, watch, stop), alone.close
+
+
+@contextmanager
+def _turn(out: Path, stop: Stop) -> Iterator[None]:
+    """Hold the lock of a run, once whoever holds it lets go."""
+    told = False
+    while True:
+        with ExitStack() as held:
+            try:
+                held.enter_context(locked(out))
+            except DataError as busy:
+                if not told:
+                    _log.warning("%s: waiting", busy.came)
+                    told = True
+            else:
+                yield
+                return
+        stop.raise_if_asked("run the same command again")
+        time.sleep(WAIT)
 
 
 def _begin(recipe: Recipe, out: Path, resume: bool) -> Recipe:

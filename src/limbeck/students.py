@@ -11,7 +11,7 @@ from limbeck.errors import RecipeError
 from limbeck.files import digest, digest_tensors
 from limbeck.models import check_output, initialise
 from limbeck.preparation import Materials, Prepared
-from limbeck.recipe import GivenModel, Recipe
+from limbeck.recipe import GivenModel, Recipe, encoding_of
 from limbeck.record import read_record
 from limbeck.rundir import Run
 from limbeck.teachers import Live, Stored, Teacher
@@ -32,7 +32,7 @@ def check_students(opened: Run, data: Prepared, materials: Materials) -> str:
     check_pairing(once, data.train, preprocess)
     sha256 = digest_tensors(once.state_dict())
     _check_same(seed, {"once": sha256, "again": digest_tensors(again.state_dict())})
-    unheard = Stored(torch.zeros(len(data.train), 1))
+    unheard = Stored({"logits": torch.zeros(len(data.train), 1)})
     for arm in recipe.proof.arms:
         lesson = lesson_of(arm, recipe.distill, data.train, unheard, preprocess, seed=seed)
         check_parts(once, lesson.terms, recipe.fit, opened.world)
@@ -78,7 +78,7 @@ def check_terms(opened: Run, student: nn.Module, teacher: Teacher, data: Prepare
         RecipeError: a tap that either lacks, a term that cannot compare the two, or a batch that cannot be parted.
     """
     preprocess = opened.recipe.student.preprocess or data.preprocess
-    signals = Live(teacher, data.train, torch.float32)
+    signals = Live(teacher, data.train, encoding_of(opened.recipe))
     lesson = lesson_of("distilled", opened.recipe.distill, data.train, signals, preprocess, seed=0)
     check_parts(student, lesson.terms, opened.recipe.fit, opened.world)
     with learner_of(student, lesson, seed=0, device=opened.device, whose=whose):

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from limbeck.data import derive_seed
@@ -21,7 +20,7 @@ from limbeck.files import MANIFEST
 from limbeck.models import ModelSpec, initialise
 from limbeck.objectives import CrossEntropy
 from limbeck.preparation import Materials, Prepared
-from limbeck.recipe import GivenModel, GivenTeacher, TeacherEnsemble, TrainedTeacher
+from limbeck.recipe import GivenModel, GivenTeacher, TeacherEnsemble, TrainedTeacher, encoding_of
 from limbeck.rundir import Run, check_origin
 from limbeck.students import check_pairing, check_terms, new_student
 from limbeck.teachers import (
@@ -180,23 +179,25 @@ def look_at(teacher: Teacher, data: Prepared, *, allow_weak: bool) -> dict[str, 
 
 
 def ask_once(opened: Run, teacher: Teacher, data: Prepared) -> LabelStore:
-    """The label store of a run; rank 0 asks, the others read."""
-    if not opened.world.leads:
-        opened.world.wait()
+    """The label store of a run; every rank asks about a part."""
     # Features of every view are asked for at every step: those of the plain examples need no room on the disk.
     live = opened.recipe.distill.views == "live"
     asked = teacher.without_taps() if live and isinstance(teacher, ModuleTeacher) else teacher
-    store = label(opened.directory / "labels", asked, data.train, watch=opened.watch, stop=opened.stop)
-    if opened.world.leads:
-        opened.world.wait()
+    store = label(
+        opened.directory / "labels",
+        asked,
+        data.train,
+        encoding=encoding_of(opened.recipe),
+        watch=opened.watch,
+        stop=opened.stop,
+    )
+    opened.world.wait()
     return store
 
 
 def _signals(opened: Run, store: LabelStore, teacher: Teacher, data: Prepared) -> Signals:
-    distill = opened.recipe.distill
-    if distill.views == "live":
-        # What is stored tells whether float16 bears the logits; of features nobody has looked.
-        return Live(teacher, data.train, torch.float32 if distill.teacher_taps else store.signals.logits.dtype)
+    if opened.recipe.distill.views == "live":
+        return Live(teacher, data.train, encoding_of(opened.recipe))
     return store.signals
 
 

@@ -20,6 +20,7 @@ from running import limbeck_says
 VERBS = {
     "demo": {"--out", "--json"},
     "distill": {"recipe", "--set", "--resume", "--overwrite", "--allow-weak-teacher", "--require", "--json"},
+    "label": {"recipe", "--set", "--allow-weak-teacher", "--verify", "--json"},
     "peek": {"run", "--example", "--temperature", "-T", "--json"},
     "report": {"run", "--json"},
     "list": {"kind", "--time", "--json"},

@@ -30,6 +30,7 @@ LOGITS = (
     "nkd",
     "ttm",
     "logit_mse",
+    "topk_tail_kl",
 )
 FEATURES = ("hint", "cosine", "attention_transfer", "vid", "vid_core", "review_hcl", "channel_wise")
 RELATIONS = ("rkd_distance", "rkd_angle", "pkt", "similarity_preserving")
@@ -42,6 +43,13 @@ UNREAD = {
     "attention_teacher",
     "pred_mean",
     "pred_var",
+    "topk_logprobs",
+    "teacher_head_mass",
+    "student_head_mass",
+    "dense_kl",
+    "biased_truncated",
+    "biased_zero_tail",
+    "biased_both_renormalised",
 }
 """Values on the way, which no test reads."""
 

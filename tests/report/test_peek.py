@@ -20,11 +20,11 @@ from running import rows, tell
 def test_a_teachers_answers_at_several_temperatures(finished: Path):
     look = peek(finished, 5, (1.0, 4.0, 20.0))
     store = next(finished.glob("labels/*"))
-    _, logits, classes = read_answers(store)
+    _, signal, classes = read_answers(store)
     assert look.example == 5
     assert look.classes == classes == ("0", "1", "2")
     for answer, temperature in zip(look.answers, (1.0, 4.0, 20.0), strict=True):
-        expected = (logits[5].double() / temperature).softmax(0)
+        expected = (signal.logits[5].double() / temperature).softmax(0)
         assert answer.temperature == temperature
         assert answer.probabilities == pytest.approx(expected.tolist(), abs=1e-12)
         assert answer.entropy_bits == pytest.approx(stats.entropy(expected.numpy(), base=2), abs=1e-9)
@@ -40,8 +40,8 @@ def test_the_example_is_shown_with_its_label(finished: Path):
 
 
 def test_by_default_a_loud_whisper_is_chosen(finished: Path):
-    _, logits, _ = read_answers(next(finished.glob("labels/*")))
-    assert peek(finished).example == loudest_whisper(logits)
+    _, signal, _ = read_answers(next(finished.glob("labels/*")))
+    assert peek(finished).example == loudest_whisper(signal.logits)
     sure_and_loud = torch.tensor([[9.0, 3.0, -9.0], [9.0, 0.0, -9.0], [1.0, 1.0, 1.0], [50.0, 0.0, 0.0]])
     assert loudest_whisper(sure_and_loud) == 0
     assert loudest_whisper(torch.tensor([[1.0, 0.0], [1.0, 0.9]])) == 1
@@ -136,6 +136,6 @@ def test_a_run_from_python_can_be_looked_at(tmp_path: Path):
 def test_it_is_the_teacher_that_is_looked_at_and_no_assistant(tmp_path: Path):
     tell(tmp_path, generations=4, arms=["distilled"])
     assert len(list(tmp_path.glob("labels/*/manifest.json"))) == 4
-    _, logits, _ = read_answers(tmp_path / "labels" / read_json(tmp_path / ORIGIN)["teacher"])
+    _, signal, _ = read_answers(tmp_path / "labels" / read_json(tmp_path / ORIGIN)["teacher"])
     look = peek(tmp_path, 5, (1.0,))
-    assert look.answers[0].probabilities == pytest.approx(logits[5].double().softmax(0).tolist(), abs=1e-12)
+    assert look.answers[0].probabilities == pytest.approx(signal.logits[5].double().softmax(0).tolist(), abs=1e-12)

@@ -10,6 +10,8 @@ from limbeck.teachers import ModuleTeacher
 
 CPU = torch.device("cpu")
 CLASSES = ("a", "b", "c")
+FIRST = torch.tensor(0)
+"""The number of the view, where there is one."""
 
 
 def examples_of(count: int, seed: int = 0, classes: tuple[str, ...] = CLASSES) -> Examples:

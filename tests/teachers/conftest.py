@@ -15,7 +15,8 @@ def one_thread():
 def open_store(tmp_path):
     """`label` under one directory, unwatched."""
 
-    def opened(who, examples, *, watch=unwatched, stop=None):
-        return label(tmp_path / "labels", who, examples, watch=watch, stop=Stop() if stop is None else stop)
+    def opened(who, examples, *, watch=unwatched, stop=None, **options):
+        stop = Stop() if stop is None else stop
+        return label(tmp_path / "labels", who, examples, watch=watch, stop=stop, **options)
 
     return opened

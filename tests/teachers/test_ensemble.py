@@ -170,7 +170,7 @@ def test_an_ensemble_knows_what_all_its_members_know():
 
 def test_a_store_is_made_once_and_belongs_to_this_mean(open_store):
     first = open_store(two(), EXAMPLES)
-    torch.testing.assert_close(first.signals.logits.float(), ask_all(two(), EXAMPLES), atol=2e-2, rtol=2e-3)
+    torch.testing.assert_close(first.signals.tensors["logits"].float(), ask_all(two(), EXAMPLES), atol=2e-2, rtol=2e-3)
     again = two()
     store = open_store(again, EXAMPLES)
     assert store.directory == first.directory

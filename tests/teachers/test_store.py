@@ -13,22 +13,34 @@ import torch
 from asking import CPU, Net, examples_of, net, teacher
 from torch import nn
 
-import limbeck.teachers.store as store_module
+import limbeck.teachers.labelling as labelling
 from limbeck.data import Preprocess, key_examples
 from limbeck.errors import DataError, Interrupted
-from limbeck.files import MANIFEST, locked
+from limbeck.files import MANIFEST
+from limbeck.locks import claimed
 from limbeck.progress import Stop, unwatched
-from limbeck.teachers import CallableTeacher, ModuleTeacher, Probabilities, TableTeacher, Votes, ask_all, label
+from limbeck.teachers import (
+    CallableTeacher,
+    Encoding,
+    Labels,
+    ModuleTeacher,
+    Probabilities,
+    TableTeacher,
+    Votes,
+    ask_all,
+    label,
+)
+from limbeck.teachers.encoding import largest_errors, ranges
 from limbeck.teachers.store import read_answers
 
-PROBES = store_module.PROBES
+PROBES = labelling.PROBES
 
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch):
     """Four batches of eight in a shard."""
-    monkeypatch.setattr(store_module, "SHARD_SIZE", 32)
-    monkeypatch.setattr(store_module, "BATCH_SIZE", 8)
+    monkeypatch.setattr(labelling, "SHARD_SIZE", 32)
+    monkeypatch.setattr(labelling, "BATCH_SIZE", 8)
 
 
 def fingerprints(root):
@@ -42,7 +54,7 @@ def truth(who, examples):
 
 
 def close(signals, expected):
-    torch.testing.assert_close(signals.logits.float(), expected, rtol=2**-9, atol=2**-9)
+    torch.testing.assert_close(signals.tensors["logits"].float(), expected, rtol=2**-9, atol=2**-9)
 
 
 # --- asked once ------------------------------------------------------------------------------------------------------
@@ -56,7 +68,7 @@ def test_the_teacher_is_asked_once_and_then_only_its_probes(open_store):
     module.asked = 0
     again = open_store(teacher(module), examples)
     assert module.asked == PROBES
-    assert torch.equal(again.signals.logits, store.signals.logits)
+    assert torch.equal(again.signals.tensors["logits"], store.signals.tensors["logits"])
     assert again.manifest == store.manifest
     assert (store.manifest["examples"], store.manifest["distinct"], store.manifest["encoding"]) == (100, 100, "fp16")
     assert 0 < store.manifest["mean_error"] < store.manifest["largest_error"] < 1e-2
@@ -70,7 +82,7 @@ def test_the_order_of_the_rows_is_nothing_to_the_store(open_store, tmp_path):
     module.asked = 0
     second = open_store(teacher(module), examples.select(order))
     assert module.asked == PROBES
-    assert torch.equal(second.signals.logits, first.signals.logits[order])
+    assert torch.equal(second.signals.tensors["logits"], first.signals.tensors["logits"][order])
     assert fingerprints(tmp_path) == before
     other = label(tmp_path / "other", teacher(net()), examples.select(order), watch=unwatched, stop=Stop())
     assert fingerprints(other.directory) == fingerprints(first.directory)
@@ -85,7 +97,7 @@ def test_only_new_examples_are_asked_about(open_store, tmp_path):
     second = open_store(teacher(module), everything)
     assert 60 <= module.asked <= 60 + 3 * PROBES
     assert second.directory == first.directory
-    assert torch.equal(second.signals.logits[:90], first.signals.logits)
+    assert torch.equal(second.signals.tensors["logits"][:90], first.signals.tensors["logits"])
     close(second.signals, truth(teacher(net()), everything))
     after = fingerprints(first.directory)
     assert all(after[name] == sha for name, sha in shards.items() if name != MANIFEST)
@@ -93,14 +105,16 @@ def test_only_new_examples_are_asked_about(open_store, tmp_path):
     # A subset needs nothing new, wherever it lies.
     module.asked = 0
     some = everything.select(torch.tensor([140, 3, 80]))
-    assert torch.equal(open_store(teacher(module), some).signals.logits, second.signals.logits[[140, 3, 80]])
+    assert torch.equal(
+        open_store(teacher(module), some).signals.tensors["logits"], second.signals.tensors["logits"][[140, 3, 80]]
+    )
     assert module.asked == 3
 
 
 def test_duplicates_share_a_label(open_store):
     examples, module = examples_of(20).select(torch.arange(40) % 20), net()
     store = open_store(teacher(module), examples)
-    assert torch.equal(store.signals.logits[:20], store.signals.logits[20:])
+    assert torch.equal(store.signals.tensors["logits"][:20], store.signals.tensors["logits"][20:])
     assert module.asked == 20 + PROBES
     assert (store.manifest["examples"], store.manifest["distinct"]) == (40, 20)
 
@@ -108,11 +122,11 @@ def test_duplicates_share_a_label(open_store):
 def test_the_answers_can_be_read_without_the_data(open_store):
     examples = examples_of(50)
     store = open_store(teacher(), examples)
-    keys, logits, classes = read_answers(store.directory)
+    keys, signal, classes = read_answers(store.directory)
     assert classes == examples.classes
     row = {bytes(key.tolist()): i for i, key in enumerate(keys)}
-    found = torch.stack([logits[row[bytes(key.tolist())]] for key in examples.keys])
-    assert torch.equal(found, store.signals.logits.float())
+    found = torch.stack([signal.logits[row[bytes(key.tolist())]] for key in examples.keys])
+    assert torch.equal(found, store.signals.tensors["logits"].float())
 
 
 # --- never stale -----------------------------------------------------------------------------------------------------
@@ -242,7 +256,7 @@ def test_another_rule_has_another_store(open_store):
         who.gives = gives
         second = open_store(who, examples)
         assert second.directory != first.directory
-        assert second.signals.logits.min() > first.signals.logits.min()
+        assert second.signals.tensors["logits"].min() > first.signals.tensors["logits"].min()
 
 
 def test_one_byte_of_one_example_is_one_more_question(open_store):
@@ -256,7 +270,7 @@ def test_one_byte_of_one_example_is_one_more_question(open_store):
     assert module.asked <= 1 + 2 * PROBES
     close(store.signals, truth(teacher(), changed))
     untouched = torch.arange(40) != 7
-    assert torch.equal(store.signals.logits[untouched], first.signals.logits[untouched])
+    assert torch.equal(store.signals.tensors["logits"][untouched], first.signals.tensors["logits"][untouched])
 
 
 # --- what may not be stored ------------------------------------------------------------------------------------------
@@ -278,23 +292,36 @@ class Scaled(nn.Module):
 def test_what_half_precision_cannot_hold_is_stored_in_full(open_store, tmp_path, scale):
     examples, module = examples_of(100), Scaled(scale)
     store = open_store(teacher(module), examples)
-    assert store.manifest["encoding"] == "fp32"
-    assert torch.equal(store.signals.logits, truth(teacher(Scaled(scale)), examples))
-    assert store.manifest["largest_error"] == 0.0
+    assert "fp32" in store.manifest["encoding"]
+    stored, exact = store.signals.tensors["logits"], truth(teacher(Scaled(scale)), examples)
+    assert (largest_errors(exact, stored) <= 2**-10 * ranges(exact)).all()
+    unborne = largest_errors(exact, exact.half()) > 2**-10 * ranges(exact)
+    assert unborne.any()
+    assert torch.equal(stored[unborne], exact[unborne])
     assert [path.name for path in (tmp_path / "labels").iterdir()] == [store.directory.name]
     module.asked = 0
     assert open_store(teacher(module), examples).directory == store.directory
     assert module.asked == PROBES
 
 
-def test_one_large_logit_among_the_last_is_enough(open_store, tmp_path):
+def test_one_large_logit_makes_its_own_shard_wide_and_no_other_record_another(open_store):
     examples = examples_of(100)
-    last = int(examples.groups.argmax())
     rows = torch.randn(100, 3)
+    plain = open_store(TableTeacher(rows, examples), examples)
+    last = int(examples.groups.argmax())
     rows[last, 1] = 7e4
     store = open_store(TableTeacher(rows, examples), examples)
-    assert torch.equal(store.signals.logits, rows)
-    assert len(list((tmp_path / "labels").iterdir())) == 1
+    assert store.manifest["encoding"] == "fp16 and fp32"
+    others = torch.arange(100) != last
+    assert torch.equal(store.signals.tensors["logits"][last], rows[last])
+    assert torch.equal(store.signals.tensors["logits"][others], plain.signals.tensors["logits"][others].float())
+
+
+def test_half_precision_that_was_asked_for_and_does_not_hold_is_refused(open_store):
+    half = Encoding(Labels(encoding="fp16"))
+    assert open_store(teacher(), examples_of(40), encoding=half).manifest["encoding"] == "fp16"
+    with pytest.raises(DataError, match="float16 does not hold the teacher's logits"):
+        open_store(teacher(Scaled(7e5)), examples_of(40), encoding=half)
 
 
 def test_an_answer_that_is_not_finite_is_refused_and_nothing_is_sealed(open_store, tmp_path):
@@ -305,7 +332,7 @@ def test_an_answer_that_is_not_finite_is_refused_and_nothing_is_sealed(open_stor
         open_store(TableTeacher(rows, examples), examples)
     assert not list(tmp_path.rglob(MANIFEST))
     for path in tmp_path.rglob("shard-*"):
-        assert torch.isfinite(store_module.read_tensors(path)["logits"]).all()
+        assert torch.isfinite(labelling.read_tensors(path)["logits"]).all()
 
 
 def test_a_teacher_that_learns_while_it_answers_is_refused(open_store, tmp_path):
@@ -396,7 +423,7 @@ def test_a_killed_labelling_ends_in_the_same_bytes(tmp_path):
     store = label(tmp_path / "killed", slow(), everything, watch=unwatched, stop=Stop())
     assert kills >= 5
     assert fingerprints(tmp_path / "killed") == fingerprints(tmp_path / "whole")
-    assert torch.equal(store.signals.logits, whole.signals.logits)
+    assert torch.equal(store.signals.tensors["logits"], whole.signals.tensors["logits"])
 
 
 def interrupted(open_store, who, examples):
@@ -442,7 +469,7 @@ def test_a_shard_of_another_store_is_not_taken_for_ones_own(open_store, tmp_path
     assert fingerprints(store.directory) == fingerprints(whole.directory)
     # After the seal a stray shard is nothing, and a swapped one is refused.
     (directory / "shard-00009.safetensors").write_bytes((foreign.directory / "shard-00000.safetensors").read_bytes())
-    assert torch.equal(open_store(teacher(), examples).signals.logits, store.signals.logits)
+    assert torch.equal(open_store(teacher(), examples).signals.tensors["logits"], store.signals.tensors["logits"])
     (directory / "shard-00001.safetensors").write_bytes((foreign.directory / "shard-00001.safetensors").read_bytes())
     with pytest.raises(DataError, match="shard-00001"):
         open_store(teacher(), examples)
@@ -465,17 +492,27 @@ def test_a_damaged_shard_of_a_sealed_store_is_named(open_store, number, damage):
     (store.directory / MANIFEST).unlink()
     module = net()
     again = open_store(teacher(module), examples)
-    assert torch.equal(again.signals.logits, store.signals.logits)
+    assert torch.equal(again.signals.tensors["logits"], store.signals.tensors["logits"])
     assert module.asked <= 32 + 4 * PROBES
 
 
-def test_a_second_writer_is_refused_and_readers_are_not(open_store):
+def test_who_comes_while_another_seals_waits_and_readers_do_not(open_store):
     examples = examples_of(40)
     store = open_store(teacher(), examples)
-    with locked(store.directory):
-        assert torch.equal(open_store(teacher(), examples).signals.logits, store.signals.logits)
-        with pytest.raises(DataError, match="being written"):
-            open_store(teacher(), examples_of(60))
+    stop, waited = Stop(), []
+
+    def watch(progress):
+        waited.append(progress)
+        stop.request(signal.SIGINT)
+
+    with claimed(store.directory / MANIFEST) as mine:
+        assert mine
+        again = open_store(teacher(), examples)
+        assert torch.equal(again.signals.tensors["logits"], store.signals.tensors["logits"])
+        with pytest.raises(Interrupted):
+            open_store(teacher(), examples_of(60), watch=watch, stop=stop)
+    assert waited
+    assert open_store(teacher(), examples_of(60)).manifest["distinct"] == 60
 
 
 def test_convolutions_in_any_shape_of_batch_agree_with_their_probes(open_store):

@@ -8,29 +8,40 @@ import time
 
 import pytest
 import torch
-from asking import CPU, examples_of, net, sided, teacher
+from asking import CPU, FIRST, examples_of, net, sided, teacher
 from test_store import fingerprints, interrupted
 from torch import nn
 
-import limbeck.teachers.store as store_module
+import limbeck.teachers.labelling as labelling
 from limbeck.data import Preprocess, derive_seed
-from limbeck.errors import DataError, RecipeError
+from limbeck.errors import DataError, DiskError, RecipeError
 from limbeck.files import MANIFEST, digest_tensors
 from limbeck.models import ConvNet, initialise
 from limbeck.progress import Stop, unwatched
-from limbeck.teachers import Audience, Ensemble, Live, ModuleTeacher, Stored, ask_all, label, teacher_of
+from limbeck.teachers import (
+    Audience,
+    Encoding,
+    Ensemble,
+    Labels,
+    Live,
+    ModuleTeacher,
+    Stored,
+    ask_all,
+    label,
+    teacher_of,
+)
 from limbeck.teachers.store import read_answers
 from limbeck.teachers.teacher import ask
 
-PROBES = store_module.PROBES
+PROBES = labelling.PROBES
 TAPS = ("first", "norm")
 
 
 @pytest.fixture
 def small_shards(monkeypatch):
     """Four batches of eight in a shard."""
-    monkeypatch.setattr(store_module, "SHARD_SIZE", 32)
-    monkeypatch.setattr(store_module, "BATCH_SIZE", 8)
+    monkeypatch.setattr(labelling, "SHARD_SIZE", 32)
+    monkeypatch.setattr(labelling, "BATCH_SIZE", 8)
 
 
 def convnet(taps=("conv1", "conv2")):
@@ -39,6 +50,9 @@ def convnet(taps=("conv1", "conv2")):
 
 
 def same(signal, other):
+    if isinstance(signal, Stored):
+        pairs = [(values, other.tensors[name]) for name, values in signal.tensors.items()]
+        return signal.tensors.keys() == other.tensors.keys() and all(torch.equal(*pair) for pair in pairs)
     return (
         torch.equal(signal.logits, other.logits)
         and signal.features.keys() == other.features.keys()
@@ -137,16 +151,14 @@ def test_a_tap_that_the_teacher_lacks_is_refused(open_store):
 
 
 @pytest.mark.parametrize("who", [teacher(taps=TAPS), convnet()], ids=["mlp", "channels_last"])
-@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
-def test_live_and_stored_are_one_for_one_shape_of_batch(open_store, who, dtype, monkeypatch):
-    if dtype == torch.float32:
-        monkeypatch.setattr(store_module, "bears_half", lambda values: False)
-    examples = examples_of(128)
-    stored = open_store(who, examples).signals
-    assert {values.dtype for values in (stored.logits, *stored.features.values())} == {dtype}
+@pytest.mark.parametrize(("encoding", "dtype"), [("auto", torch.float16), ("fp32", torch.float32)])
+def test_live_and_stored_are_one_for_one_shape_of_batch(open_store, who, encoding, dtype):
+    examples, encoding = examples_of(128), Encoding(Labels(encoding=encoding))
+    stored = open_store(who, examples, encoding=encoding).signals
+    assert {values.dtype for values in stored.tensors.values()} == {dtype}
     rows = examples.groups.argsort()  # as the store asked, in one batch
-    live = Live(who, examples, dtype).fetch(rows, examples.inputs[rows])
-    fetched = stored.fetch(rows, examples.inputs[rows])
+    live = Live(who, examples, encoding).fetch(rows, examples.inputs[rows], FIRST)
+    fetched = stored.fetch(rows, examples.inputs[rows], FIRST)
     assert same(live, fetched)
     assert {values.dtype for values in (live.logits, *live.features.values())} == {torch.float32}
     asked = ask(who, examples.inputs[rows], examples.keys[rows])
@@ -158,9 +170,9 @@ def test_live_features_are_of_the_view_and_stored_ones_of_the_example(open_store
     who, examples = convnet(), examples_of(8)
     stored = open_store(who, examples).signals
     rows, view = torch.tensor([5, 5, 0]), examples.inputs[[5, 5, 0]].flip(3)
-    assert same(stored.fetch(rows, view), stored.fetch(rows, examples.inputs[rows]))
-    live = Live(who, examples, torch.float16)
-    heard, plain = live.fetch(rows, view), live.fetch(rows, examples.inputs[rows])
+    assert same(stored.fetch(rows, view, FIRST), stored.fetch(rows, examples.inputs[rows], FIRST))
+    live = Live(who, examples)
+    heard, plain = live.fetch(rows, view, FIRST), live.fetch(rows, examples.inputs[rows], FIRST)
     assert not torch.equal(heard.features["conv1"], plain.features["conv1"])
     expected = who.module.conv1(view.float() / 255).detach()
     torch.testing.assert_close(heard.features["conv1"], expected, rtol=2**-9, atol=1e-4)
@@ -176,28 +188,40 @@ def test_features_are_found_by_content(open_store, small_shards):
     assert same(again.signals, first.signals.select(order))
     more = open_store(teacher(module, taps=TAPS), examples_of(90))
     assert more.directory == first.directory
-    assert more.signals.features["first"].shape == (90, 8)
+    assert more.signals.tensors["tap.first"].shape == (90, 8)
     expected = teacher(net(), taps=TAPS).answer(examples_of(90).inputs, examples_of(90).keys)
     for tap in TAPS:
-        torch.testing.assert_close(more.signals.features[tap].float(), expected.features[tap], rtol=2**-9, atol=2**-9)
+        torch.testing.assert_close(
+            more.signals.tensors["tap." + tap].float(), expected.features[tap], rtol=2**-9, atol=2**-9
+        )
 
 
 def test_logits_can_be_read_without_the_data_or_the_features(open_store):
     plain, tapped = (open_store(who, examples_of(50)) for who in (teacher(), teacher(taps=TAPS)))
-    for one, other in zip(read_answers(plain.directory), read_answers(tapped.directory), strict=True):
-        assert torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
+    (keys, signal, classes), (other_keys, other, other_classes) = (
+        read_answers(store.directory) for store in (plain, tapped)
+    )
+    assert torch.equal(keys, other_keys)
+    assert torch.equal(signal.logits, other.logits)
+    assert classes == other_classes
 
 
 def test_signals_are_selected_moved_and_shuffled_whole():
-    stored = Stored(torch.randn(40, 3), {"a": torch.arange(40.0)[:, None], "b": torch.arange(80.0).reshape(40, 1, 2)})
+    stored = Stored(
+        {
+            "logits": torch.randn(40, 3),
+            "tap.a": torch.arange(40.0)[:, None],
+            "tap.b": torch.arange(80.0).reshape(40, 1, 2),
+        }
+    )
     shuffled = stored.shuffled(7)
-    order = shuffled.features["a"][:, 0].long()
+    order = shuffled.tensors["tap.a"][:, 0].long()
     assert sorted(order.tolist()) == list(range(40))
     assert (order != torch.arange(40)).double().mean() > 0.5
-    assert same(shuffled, stored.select(order))
+    assert all(torch.equal(shuffled.tensors[name], values[order]) for name, values in stored.tensors.items())
     moved = stored.to(torch.device("meta"))
-    assert moved.logits.device.type == "meta"
-    assert {values.device.type for values in moved.features.values()} == {"cpu"}, "features follow batch by batch"
+    assert moved.tensors["logits"].device.type == "meta"
+    assert {moved.tensors[tap].device.type for tap in ("tap.a", "tap.b")} == {"cpu"}, "features follow batch by batch"
 
 
 # --- how they are written down ---------------------------------------------------------------------------------------
@@ -219,10 +243,11 @@ def vanishing(x):
 def test_features_that_half_precision_cannot_hold_are_stored_in_full(open_store, tmp_path, dress):
     examples = examples_of(100)
     store = open_store(teacher(sided(dress), taps=("first", "side")), examples)
-    assert store.manifest["encoding"] == "fp32"
+    assert store.manifest["encoding"] == "fp16 and fp32"
     expected = ask(teacher(sided(dress), taps=("first", "side")), examples.inputs, examples.keys)
-    torch.testing.assert_close(store.signals.features["side"], expected.features["side"], rtol=1e-6, atol=0)
-    assert {values.dtype for values in (store.signals.logits, *store.signals.features.values())} == {torch.float32}
+    torch.testing.assert_close(store.signals.tensors["tap.side"], expected.features["side"], rtol=1e-6, atol=0)
+    dtypes = {name: values.dtype for name, values in store.signals.tensors.items()}
+    assert dtypes == {"logits": torch.float16, "tap.first": torch.float16, "tap.side": torch.float32}
     assert [path.name for path in (tmp_path / "labels").iterdir()] == [store.directory.name]
     assert open_store(teacher(sided(dress)), examples).manifest["encoding"] == "fp16", "the logits alone would fit"
 
@@ -230,25 +255,17 @@ def test_features_that_half_precision_cannot_hold_are_stored_in_full(open_store,
 @pytest.mark.parametrize("dress", [torch.relu, torch.zeros_like, torch.ones_like, lambda x: x * 1000])
 def test_features_that_half_precision_holds_are_stored_in_half(open_store, dress):
     store = open_store(teacher(sided(dress), taps=("side",)), examples_of(40))
-    assert store.signals.features["side"].dtype == torch.float16
+    assert store.signals.tensors["tap.side"].dtype == torch.float16
 
 
-def test_features_that_memory_cannot_hold_are_refused_at_the_first_batch(open_store, monkeypatch, small_shards):
-    # fp16: 3 logits and 8 numbers at each tap are 38 bytes an example.
-    def memory_of(pages):
-        known = {"SC_PAGE_SIZE": 1, "SC_PHYS_PAGES": pages}
-        monkeypatch.setattr(store_module.os, "sysconf", known.__getitem__)
-
+def test_features_that_the_disk_cannot_hold_are_refused_at_the_first_shard(open_store, monkeypatch, small_shards):
     module = net()
-    memory_of(38 * 3 * 100 - 1)
-    with pytest.raises(RecipeError, match="38 bytes an example") as caught:
+    monkeypatch.setattr(labelling, "free_bytes", lambda path: 2000)
+    with pytest.raises(DiskError, match=r"needs [\d,]+ bytes for 4 shards, 2,000 are free") as caught:
         open_store(teacher(module, taps=TAPS), examples_of(100))
-    assert module.asked == 8
-    assert "third of this machine's memory" in caught.value.expected
-    # What is read are the rows of the training set, repeated ones too.
-    with pytest.raises(RecipeError, match="38 bytes an example"):
-        open_store(teacher(module, taps=TAPS), examples_of(20).select(torch.arange(100) % 20))
-    memory_of(38 * 3 * 100)
+    assert module.asked == 32
+    assert "tap less" in caught.value.do
+    monkeypatch.setattr(labelling, "free_bytes", lambda path: None)
     open_store(teacher(module, taps=TAPS), examples_of(100))
 
 
@@ -260,7 +277,7 @@ def test_other_taps_have_another_store(open_store):
     given = [(), ("first",), ("norm",), TAPS, ("drop",), ("drop", "first", "norm")]
     stores = [open_store(teacher(taps=taps), examples) for taps in given]
     assert len({store.directory for store in stores}) == len(given)
-    assert [tuple(store.signals.features) for store in stores] == given
+    assert [tuple(name[4:] for name in store.signals.tensors if name.startswith("tap.")) for store in stores] == given
     again = open_store(teacher(taps=TAPS[::-1]), examples)
     assert again.directory == stores[3].directory, "their order is nothing"
     assert same(again.signals, stores[3].signals)
@@ -292,7 +309,7 @@ def test_shards_whose_features_other_code_left_are_asked_again(open_store, tmp_p
     assert len(list(tmp_path.rglob("shard-*"))) == 2
     store = open_store(teacher(sided(), taps=("side",)), examples)
     expected = teacher(sided(), taps=("side",)).answer(examples.inputs, examples.keys).features["side"]
-    torch.testing.assert_close(store.signals.features["side"].float(), expected, rtol=2**-10, atol=1e-6)
+    torch.testing.assert_close(store.signals.tensors["tap.side"].float(), expected, rtol=2**-10, atol=1e-6)
 
 
 # --- ends of every kind ----------------------------------------------------------------------------------------------
@@ -357,8 +374,8 @@ def test_a_live_view_that_float16_cannot_hold_keeps_its_float32():
             return 1e3 * x.flatten(1)[:, :3]
 
     examples = examples_of(6)
-    live = Live(teacher(Loud(), Preprocess()), examples, torch.float16)
+    live = Live(teacher(Loud(), Preprocess()), examples)
     rows = torch.arange(6)
-    answer = live.fetch(rows, examples.inputs[rows]).logits
+    answer = live.fetch(rows, examples.inputs[rows], FIRST).logits
     assert answer.abs().max() > torch.finfo(torch.float16).max
     torch.testing.assert_close(answer, 1e3 * examples.inputs[rows].float().flatten(1)[:, :3], rtol=1e-3, atol=1e-3)

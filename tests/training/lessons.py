@@ -42,7 +42,7 @@ def lesson_with(examples=None, terms=TERMS):
     generator = torch.Generator().manual_seed(1)
     logits = torch.randn(len(examples), 3, generator=generator)
     logits[torch.arange(len(examples)), examples.labels.clamp_min(0)] += 4
-    return Lesson(examples, Stored(logits.half()), terms, Preprocess(scale=255.0))
+    return Lesson(examples, Stored({"logits": logits.half()}), terms, Preprocess(scale=255.0))
 
 
 def tapped_teacher():
@@ -55,8 +55,8 @@ def tapped_lesson(terms=TAPPED, examples=None):
     """The lesson above with what passes the teacher's taps."""
     lesson = lesson_with(examples, terms)
     answer = tapped_teacher().answer(lesson.examples.inputs, lesson.examples.keys)
-    features = {tap: values.half() for tap, values in answer.features.items()}
-    return replace(lesson, signals=Stored(lesson.signals.logits, features))
+    features = {"tap." + tap: values.half() for tap, values in answer.features.items()}
+    return replace(lesson, signals=Stored({**lesson.signals.tensors, **features}))
 
 
 def student_of(spec, seed=0):

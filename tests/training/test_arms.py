@@ -129,19 +129,19 @@ def test_every_seed_shuffles_anew():
     first, second = (
         lesson_of("shuffled-teacher", Distill(), examples, signals, PREPROCESS, seed=seed).signals for seed in (0, 1)
     )
-    assert not torch.equal(first.logits, second.logits)
+    assert not torch.equal(first.tensors["logits"], second.tensors["logits"])
 
 
 def test_the_shuffled_teacher_keeps_its_answers():
     plain, shuffled = lesson("distilled"), lesson("shuffled-teacher")
     assert shuffled.terms == plain.terms
-    assert not torch.equal(shuffled.signals.logits, plain.signals.logits)
-    assert torch.equal(shuffled.signals.logits.argmax(1), plain.signals.logits.argmax(1))
+    assert not torch.equal(shuffled.signals.tensors["logits"], plain.signals.tensors["logits"])
+    assert torch.equal(shuffled.signals.tensors["logits"].argmax(1), plain.signals.tensors["logits"].argmax(1))
 
 
 def test_live_signals_cannot_be_shuffled():
     examples = examples_of(30)
-    live = Live(CallableTeacher(lambda x: x, PREPROCESS), examples, torch.float16)
+    live = Live(CallableTeacher(lambda x: x, PREPROCESS), examples)
     with pytest.raises(RecipeError, match="live"):
         lesson_of("shuffled-teacher", Distill(), examples, live, PREPROCESS, seed=0)
 
@@ -224,14 +224,15 @@ def test_the_shuffled_teacher_moves_features_with_their_logits():
     given, found = tapped("shuffled-teacher", Distill(terms=TAPS))
     plain, shuffled = given.signals, found.signals
     assert found.terms == tapped("distilled", Distill(terms=TAPS))[1].terms
-    moved = (shuffled.logits != plain.logits).any(dim=1)
+    moved = (shuffled.tensors["logits"] != plain.tensors["logits"]).any(dim=1)
     assert moved.double().mean() > 0.5
-    row_of = {tuple(row.tolist()): i for i, row in enumerate(plain.logits)}
-    order = torch.tensor([row_of[tuple(row.tolist())] for row in shuffled.logits])
+    row_of = {tuple(row.tolist()): i for i, row in enumerate(plain.tensors["logits"])}
+    order = torch.tensor([row_of[tuple(row.tolist())] for row in shuffled.tensors["logits"]])
     assert sorted(order.tolist()) == list(range(30))
     for tap in ("conv1", "conv2", "flatten"):
-        assert torch.equal(shuffled.features[tap], plain.features[tap][order])
-        assert not torch.equal(shuffled.features[tap], plain.features[tap])
+        before, after = plain.tensors[f"tap.{tap}"], shuffled.tensors[f"tap.{tap}"]
+        assert torch.equal(after, before[order])
+        assert not torch.equal(after, before)
 
 
 # --- what changes over a fit -----------------------------------------------------------------------------------------

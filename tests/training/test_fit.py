@@ -94,7 +94,7 @@ def test_a_fit_is_the_plain_loop_that_anyone_would_write(tmp_path):
     for step in range(8):
         rows, _ = order.at(step)
         logits = other(lesson.examples.inputs[rows].float() / 255)
-        teacher = lesson.signals.logits[rows].float()
+        teacher = lesson.signals.tensors["logits"][rows].float()
         hard = nn.functional.cross_entropy(logits, lesson.examples.labels[rows])
         soft = nn.functional.kl_div(
             (logits / 4).log_softmax(1), (teacher / 4).log_softmax(1), log_target=True, reduction="batchmean"
@@ -126,7 +126,7 @@ def test_unlabelled_examples_are_heard_through_the_teacher_alone(tmp_path):
     student = train(tmp_path, "no momentum", lesson=lesson_with(examples), optimizer=AdamW(lr=0.01), steps=150)
     with torch.no_grad():
         predicted = student(examples.inputs.float() / 255).argmax(1)
-    assert (predicted == lesson_with(examples).signals.logits.argmax(1)).double().mean() > 0.9
+    assert (predicted == lesson_with(examples).signals.tensors["logits"].argmax(1)).double().mean() > 0.9
     assert (examples.labels == UNLABELLED).sum() == 58
 
 

@@ -234,7 +234,7 @@ def test_a_fit_with_schedules_is_the_plain_loop_that_anyone_would_write(tmp_path
         alpha = 0.9 - 0.8 * step / (steps - 1)
         temperature = HalfCosine(start=8.0, end=1.0).at(step / (steps - 1))
         logits = other(lesson.examples.inputs[rows].float() / 255)
-        teacher = lesson.signals.logits[rows].float()
+        teacher = lesson.signals.tensors["logits"][rows].float()
         hard = nn.functional.cross_entropy(logits, lesson.examples.labels[rows])
         soft = nn.functional.kl_div(
             (logits / temperature).log_softmax(1),

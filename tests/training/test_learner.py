@@ -14,7 +14,7 @@ from limbeck.files import digest_tensors
 from limbeck.models import ConvNet, Mlp
 from limbeck.objectives import VID, AttentionTransfer, Hint
 from limbeck.signal import Signal
-from limbeck.teachers import Live
+from limbeck.teachers import Live, Stored
 from limbeck.training import Distill, Fit, Learner, Term, WeightedTerm, gradient_norms, learner_of, lesson_of
 from limbeck.training.loss import Batch
 
@@ -123,7 +123,7 @@ def test_a_student_passes_its_gradient_through_its_taps():
         lesson = tapped_lesson()
         rows = torch.arange(6)
         inputs = lesson.preprocess(lesson.examples.inputs[rows])
-        batch = Batch(inputs, lesson.examples.labels[rows], lesson.signals.fetch(rows, inputs))
+        batch = Batch(inputs, lesson.examples.labels[rows], lesson.signals.fetch(rows, inputs, torch.zeros_like(rows)))
         learner.values(lesson.terms[2], learner(inputs), batch).sum().backward()
         reached = {name for name, p in learner.named_parameters() if p.grad is not None and p.grad.any()}
     assert reached == {"student.conv1.weight", "student.conv1.bias", "learnt.term0_hint.weight"}
@@ -153,7 +153,7 @@ def test_a_term_that_cannot_compare_is_named(objective, words):
 
 def test_classes_that_differ_are_refused_with_the_terms_name():
     lesson = tapped_lesson()
-    signals = replace(lesson.signals, logits=lesson.signals.logits[:, :2])
+    signals = Stored({**lesson.signals.tensors, "logits": lesson.signals.tensors["logits"][:, :2]})
     with pytest.raises(RecipeError, match=r"distillation_loss cannot be formed: .*one shape"):
         learnt(replace(lesson, signals=signals))
 
@@ -211,7 +211,7 @@ def test_a_tap_inside_what_is_computed_again_carries_its_gradient_or_is_refused(
 
 def test_what_is_learnt_is_the_same_of_stored_and_of_live_signals():
     lesson = tapped_lesson()
-    live = Live(tapped_teacher(), lesson.examples, torch.float16)
+    live = Live(tapped_teacher(), lesson.examples)
     assert learnt(replace(lesson, signals=live)) == learnt(lesson)
 
 
@@ -255,7 +255,7 @@ def by_hand(student, lesson):
     inputs = lesson.preprocess(seen).contiguous(memory_format=torch.channels_last)
     (term,) = lesson.terms
     with learner_of(student, lesson, seed=0, device=CPU) as learner:
-        batch = Batch(inputs, lesson.examples.labels[rows], lesson.signals.fetch(rows, seen))
+        batch = Batch(inputs, lesson.examples.labels[rows], lesson.signals.fetch(rows, seen, torch.zeros_like(rows)))
         (term.weight * learner.values(term, learner(inputs), batch).mean()).backward()
     return float(nn.utils.get_total_norm([p.grad.double() for p in student.parameters() if p.grad is not None]))
 

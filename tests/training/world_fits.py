@@ -29,7 +29,9 @@ def lesson(further=()):
     logits = torch.randn(200, 10, generator=torch.Generator().manual_seed(0)) * 3
     features = torch.randn(200, 48, generator=torch.Generator().manual_seed(1))
     terms = (Term("student_loss", 0.3, CrossEntropy()), Term("distillation_loss", 0.7, SoftTargets()))
-    return Lesson(few, Stored(logits.half(), {"hidden": features.half()}), (*terms, *further), data.preprocess)
+    return Lesson(
+        few, Stored({"logits": logits.half(), "tap.hidden": features.half()}), (*terms, *further), data.preprocess
+    )
 
 
 TAPPED = (

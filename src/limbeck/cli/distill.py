@@ -3,12 +3,13 @@
 import re
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from limbeck.cli.output import print_json
 from limbeck.cli.progress import progress_on_stderr
+from limbeck.cli.settings import changes_of
 from limbeck.errors import GateError, Interrupted, RecipeError
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def distill(
         limbeck distill examples/digits.yaml --set distill.temperature=8 --require "gain > 0"
     """
     gate = _gate(require)
-    changes = dict(_setting(text) for text in settings or [])
+    changes = changes_of(settings)
 
     from limbeck.files import path_of
     from limbeck.measurement import Verdict
@@ -88,17 +89,6 @@ def _resume_command(
     words += ["--allow-weak-teacher"] * allow_weak + ["--require", require or ""] * (require is not None)
     words += ["--json"] * as_json + ["--resume"]
     return shlex.join(words)
-
-
-def _setting(text: str) -> tuple[str, Any]:
-    from limbeck.recipe_text import parse_yaml
-
-    key, equals, value = text.partition("=")
-    if not equals or not key.strip():
-        raise RecipeError(
-            f"--set {text}", expected="KEY=VALUE with a dotted key", do="write --set distill.temperature=8"
-        )
-    return key.strip(), parse_yaml(value, where=f"--set {key}")
 
 
 def _gate(text: str | None) -> tuple[str, float] | None:

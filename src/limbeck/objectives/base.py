@@ -132,10 +132,23 @@ class LogitObjective(_Promising):
         Raises:
             ValueError: no signal, or shapes that differ.
         """
-        student_NC, teacher_NC = output.logits, heard(signal, self.name).logits
+        student_NC, teacher_NC = self.sides(output.logits, heard(signal, self.name))
         if self.standardise:
             student_NC, teacher_NC = standardised(student_NC), standardised(teacher_NC)
         return self.values(student_NC, teacher_NC, labels)
+
+    def sides(self, student_NC: Tensor, signal: Signal) -> tuple[Tensor, Tensor]:
+        """The student's and the teacher's logits that are compared.
+
+        Raises:
+            ValueError: the teacher's largest alone, of which this objective makes nothing.
+        """
+        if signal.top is not None:
+            raise ValueError(
+                f"{self.name} expected the teacher's logits of all {signal.top.classes} classes, got the "
+                f"{signal.logits.shape[1]} largest: keep all (labels.encoding: auto), or take soft-targets"
+            )
+        return student_NC, signal.logits
 
     @abstractmethod
     def values(self, student_NC: Tensor, teacher_NC: Tensor, labels_N: Tensor) -> Tensor:

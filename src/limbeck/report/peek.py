@@ -16,7 +16,7 @@ from limbeck.errors import DataError, RecipeError
 from limbeck.files import read_json
 from limbeck.recipe import GivenData, read_recipe
 from limbeck.rundir import ORIGIN, RESOLVED
-from limbeck.teachers import read_answers
+from limbeck.teachers import read_answers, spread
 
 TEMPERATURES = (1.0, 4.0, 10.0)
 _BAR = 40
@@ -53,27 +53,35 @@ class Peek:
     picture: tuple[str, ...]
 
 
-def peek(run: Path, example: int | None = None, temperatures: tuple[float, ...] = TEMPERATURES) -> Peek:
+def peek(run: Path, example: int | None = None, temperatures: tuple[float, ...] | None = None) -> Peek:
     """Look at one stored answer of a run.
 
     Args:
         run: the directory of the run.
         example: its number in the store; None takes the one with the loudest whisper, see `loudest_whisper`.
-        temperatures: to look at, each above 0.
+        temperatures: to look at, each above 0; None is 1, 4 and 10, or those at which a top-k store knows its tails.
 
     Raises:
         DataError: the run has no label store.
         RecipeError: no such example, or a temperature that is not positive.
     """
+    keys, signal, classes = read_answers(_store(run))
+    if temperatures is None:
+        temperatures = TEMPERATURES if signal.top is None else tuple(signal.top.tails)
     if not all(0 < t < float("inf") for t in temperatures):
         raise RecipeError(f"temperatures {temperatures}", expected="positive numbers", do="mend --temperature")
-    keys, logits_NC, classes = read_answers(_store(run))
+    logits_NC = spread(signal)
     number = loudest_whisper(logits_NC) if example is None else example
     if not 0 <= number < len(keys):
         raise RecipeError(
             f"example {number} of {len(keys):,}", expected=f"0 to {len(keys) - 1}", do="give another --example"
         )
-    answers = tuple(_answer(logits_NC[number], t) for t in temperatures)
+    try:
+        answers = tuple(_answer(spread(signal, t)[number], t) for t in temperatures)
+    except ValueError as unknown:
+        raise RecipeError(
+            str(unknown), expected="a temperature that the store knows", do="give another --temperature"
+        ) from None
     label, picture = _look_up(run, keys[number])
     return Peek(number, bytes(keys[number].tolist()).hex()[:12], label, classes, answers, picture)
 

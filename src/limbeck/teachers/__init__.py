@@ -6,6 +6,7 @@ A new kind of teacher is one file with a frozen dataclass, which opens it, and o
 from limbeck.teachers.audience import Audience, TeacherSpec
 from limbeck.teachers.calibration import Calibration, calibrate, doubts, halves, suggested_temperatures
 from limbeck.teachers.class_order import Exchange, exchanged
+from limbeck.teachers.encoding import Encoding, Labels, spread
 from limbeck.teachers.ensemble import Ensemble, EnsembleTeacher, check_members
 from limbeck.teachers.function import CallableTeacher
 from limbeck.teachers.given import teacher_of
@@ -17,9 +18,10 @@ from limbeck.teachers.precision import settle_precision
 from limbeck.teachers.preflight import Asked, ask_some, chance_of, look_at_answers, preflight
 from limbeck.teachers.program import ProgramTeacher
 from limbeck.teachers.saved import SavedModel, SavedTeacher, load_model, save_model
+from limbeck.teachers.shards import Mapped
 from limbeck.teachers.signals import Live, Signals, Stored
 from limbeck.teachers.speed import Pace
-from limbeck.teachers.store import LabelStore, label, read_answers
+from limbeck.teachers.store import LabelStore, StoreState, label, read_answers, state_of
 from limbeck.teachers.table import TableTeacher
 from limbeck.teachers.teacher import Teacher, ask_all
 from limbeck.teachers.weights import WeightsTeacher
@@ -38,13 +40,16 @@ __all__ = [
     "Audience",
     "Calibration",
     "CallableTeacher",
+    "Encoding",
     "Ensemble",
     "EnsembleTeacher",
     "Exchange",
     "Gives",
     "LabelStore",
+    "Labels",
     "Live",
     "Logits",
+    "Mapped",
     "ModuleTeacher",
     "OnnxTeacher",
     "Pace",
@@ -55,6 +60,7 @@ __all__ = [
     "SavedTeacher",
     "SessionTeacher",
     "Signals",
+    "StoreState",
     "Stored",
     "TableTeacher",
     "Teacher",
@@ -76,6 +82,8 @@ __all__ = [
     "read_answers",
     "save_model",
     "settle_precision",
+    "spread",
+    "state_of",
     "suggested_temperatures",
     "teacher_of",
 ]

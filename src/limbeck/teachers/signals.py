@@ -1,6 +1,6 @@
 """What a fit hears from the teacher, example by example: looked up in the store, or asked on the spot.
 
-Dimension key: N training examples, B examples of a batch, C classes.
+Dimension key: N training examples, V views, R records, B examples of a batch, C classes.
 """
 
 from collections.abc import Mapping
@@ -12,17 +12,21 @@ from torch import Tensor
 
 from limbeck.data import Examples
 from limbeck.signal import Signal
+from limbeck.teachers.encoding import TAP, Encoding, halved
 from limbeck.teachers.teacher import Teacher, ask
-
-HALF_ERROR = 2.0**-10
-"""The largest error, as a share of a row's range, at which an encoding counts as faithful."""
 
 
 class Signals(Protocol):
     """The teacher's signal for the rows of one set of examples."""
 
-    def fetch(self, rows: Tensor, inputs: Tensor) -> Signal:
-        """The signal for rows [B] of the examples, seen as inputs [B, ...] (stored type, augmented)."""
+    def fetch(self, rows: Tensor, inputs: Tensor, numbers: Tensor) -> Signal:
+        """The signal for rows [B] of the examples, seen as inputs [B, ...] (stored type, augmented).
+
+        Args:
+            rows: [B].
+            inputs: [B, ...], the view of each that the student sees.
+            numbers: [B], the number of that view.
+        """
         ...
 
     def to(self, device: torch.device) -> "Signals":
@@ -32,40 +36,40 @@ class Signals(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Stored:
-    """Signals from the label store, of the plain example whatever its view.
+    """Signals in memory: the answers to V views of each example, in turn whatever the epoch.
 
     Args:
-        logits: [N, C] as encoded.
-        features: [N, ...] as encoded, by tap.
+        tensors: [N V, ...] as encoded, by the names they have in a shard; the views of an example stand together.
+        encoding: that wrote them.
+        classes: C.
+        views: V; 1 is the plain example, whose answer stands for all its views.
     """
 
-    logits: Tensor
-    features: Mapping[str, Tensor] = field(default_factory=dict)
+    tensors: Mapping[str, Tensor]
+    encoding: Encoding = field(default_factory=Encoding)
+    classes: int = 0
+    views: int = 1
 
-    def fetch(self, rows: Tensor, inputs: Tensor) -> Signal:
+    def fetch(self, rows: Tensor, inputs: Tensor, numbers: Tensor) -> Signal:
         """See `Signals.fetch`."""
-        features = {
-            tap: decode(values[rows.to(values.device)].to(rows.device)) for tap, values in self.features.items()
-        }
-        return Signal(decode(self.logits[rows]), features)
+        at = rows if self.views == 1 else rows * self.views + numbers % self.views
+        found = {name: values[at.to(values.device)].to(at.device) for name, values in self.tensors.items()}
+        return self.encoding.decode(found, self.classes)
 
     def to(self, device: torch.device) -> "Stored":
         """See `Signals.to`: features, which may be large, stay where they are and follow batch by batch."""
-        return replace(self, logits=self.logits.to(device))
-
-    def select(self, rows: Tensor) -> "Stored":
-        """The signals of rows [M], in their order."""
-        return Stored(self.logits[rows], {tap: values[rows] for tap, values in self.features.items()})
+        moved = {name: x if name.startswith(TAP) else x.to(device) for name, x in self.tensors.items()}
+        return replace(self, tensors=moved)
 
     def shuffled(self, seed: int) -> "Stored":
         """Signals permuted among examples of one predicted class: right answers, foreign doubts."""
-        generator = torch.Generator().manual_seed(seed)
-        predicted = decode(self.logits).argmax(dim=1)
-        foreign = torch.arange(len(predicted))
-        for label in predicted.unique():
-            rows = (predicted == label).nonzero()[:, 0]
-            foreign[rows] = rows[torch.randperm(len(rows), generator=generator)]
-        return self.select(foreign)
+        firsts = {name: values[:: self.views] for name, values in self.tensors.items() if not name.startswith(TAP)}
+        return self.select(permuted_within(first_choices(self.encoding.decode(firsts, self.classes)), seed))
+
+    def select(self, rows: Tensor) -> "Stored":
+        """The signals of rows [M] of the examples, in their order."""
+        at = (rows[:, None] * self.views + torch.arange(self.views)).flatten()
+        return replace(self, tensors={name: values[at] for name, values in self.tensors.items()})
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,54 +79,42 @@ class Live:
     Args:
         teacher: who is asked.
         examples: the set whose rows are asked for.
-        dtype: of the encoding, so that a live answer and a stored one of the same batch are equal bit for bit; a view
-            that it cannot hold keeps its float32.
+        encoding: through which an answer passes, so that a live one and a stored one of the same batch are equal bit
+            for bit.
     """
 
     teacher: Teacher
     examples: Examples
-    dtype: torch.dtype
+    encoding: Encoding = field(default_factory=Encoding)
 
-    def fetch(self, rows: Tensor, inputs: Tensor) -> Signal:
+    def fetch(self, rows: Tensor, inputs: Tensor, numbers: Tensor) -> Signal:
         """See `Signals.fetch`."""
         answer = ask(self.teacher, inputs.cpu(), self.examples.keys[rows.cpu()])
-        features = {tap: self._written(values, inputs) for tap, values in answer.features.items()}
-        return Signal(self._written(answer.logits, inputs), features)
-
-    def _written(self, values: Tensor, inputs: Tensor) -> Tensor:
-        """As a store would give it back, beside its inputs."""
-        given = decode(encode(values, self.dtype))
-        return torch.where(given.isfinite(), given, values).to(inputs.device)
+        return self.encoding.decode(encoded(self.encoding, answer), answer.logits.shape[1]).to(inputs.device)
 
     def to(self, device: torch.device) -> "Live":
         """See `Signals.to`: a live answer follows its inputs."""
         return self
 
 
-def encode(values: Tensor, dtype: torch.dtype) -> Tensor:
-    """Logits or features in the type in which they are stored."""
-    return values.to(dtype)
+def encoded(encoding: Encoding, answer: Signal) -> dict[str, Tensor]:
+    """A teacher's answer as the tensors of a shard."""
+    keep = halved if encoding.labels.encoding != "fp32" else (lambda values: values)
+    features = {TAP + tap: keep(values) for tap, values in answer.features.items()}
+    return {**encoding.encode(answer.logits), **features}
 
 
-def decode(stored: Tensor) -> Tensor:
-    """Stored values as float32."""
-    return stored.float()
+def first_choices(signal: Signal) -> Tensor:
+    """The class [N] that the teacher finds likeliest."""
+    first_N = signal.logits.argmax(dim=1)
+    return first_N if signal.top is None else signal.top.ids.gather(1, first_N[:, None])[:, 0]
 
 
-def bears_half(values: Tensor) -> bool:
-    """Whether float16 holds these values [N, ...] with an error below each row's range x 2^-10.
-
-    The range and not the largest value: softmax knows no offset, and one shared by a whole row would hide any error.
-    """
-    return bool((largest_errors(values, encode(values, torch.float16)) <= HALF_ERROR * ranges(values)).all())
-
-
-def largest_errors(values: Tensor, stored: Tensor) -> Tensor:
-    """The largest error of each row [N] of what is stored."""
-    return (decode(stored) - values).abs().flatten(1).amax(dim=1)
-
-
-def ranges(values: Tensor) -> Tensor:
-    """The largest value of each row less the smallest, [N]."""
-    rows = values.flatten(1)
-    return rows.amax(dim=1) - rows.amin(dim=1)
+def permuted_within(predicted_N: Tensor, seed: int) -> Tensor:
+    """For each example another of the same class [N], all of them once."""
+    generator = torch.Generator().manual_seed(seed)
+    foreign_N = torch.arange(len(predicted_N))
+    for label in predicted_N.unique():
+        rows = (predicted_N == label).nonzero()[:, 0]
+        foreign_N[rows] = rows[torch.randperm(len(rows), generator=generator)]
+    return foreign_N

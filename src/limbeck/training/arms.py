@@ -16,7 +16,7 @@ from pydantic import Field
 from limbeck.data import Examples, Preprocess, derive_seed
 from limbeck.errors import RecipeError
 from limbeck.objectives import CATALOGUE, CrossEntropy, HardTargets, Objective, SoftTargets, TapObjective
-from limbeck.teachers import Signals, Stored
+from limbeck.teachers import Mapped, Signals, Stored
 from limbeck.training.lesson import Lesson
 from limbeck.training.loss import Term, TermSchedule
 from limbeck.training.schedules import AnySchedule, Schedule, bounds_of, complement_of, value_at
@@ -113,6 +113,12 @@ class Distill:
         return self.student_weight, self.distillation_weight
 
     @property
+    def temperatures(self) -> tuple[float, ...]:
+        """At which a term softens the teacher's logits, and 1, rising."""
+        objectives = [self.objective, *(term.objective for term in self.terms)]
+        return tuple(sorted({1.0, *(o.temperature for o in objectives if isinstance(o, SoftTargets))}))
+
+    @property
     def teacher_taps(self) -> tuple[str, ...]:
         """The parts of the teacher that a term looks at."""
         objectives = [term.objective for term in self.terms]
@@ -171,7 +177,7 @@ def lesson_of(
     if not loss:
         raise _unlabelled(arm)
     if arm == "shuffled-teacher":
-        if not isinstance(signals, Stored):
+        if not isinstance(signals, Stored | Mapped):
             raise RecipeError(
                 "the arm shuffled-teacher came with distill.views: live",
                 expected="stored signals, which can be permuted",

@@ -93,7 +93,7 @@ def _first_look(learner: Learner, lesson: Lesson, device: torch.device) -> tuple
     """What student and teacher say of two examples; modes and statistics stay what they were."""
     rows = torch.arange(2) % len(lesson.examples)
     seen = lesson.examples.inputs[rows]
-    signal = None if lesson.signals is None else lesson.signals.fetch(rows, seen).to(device)
+    signal = None if lesson.signals is None else lesson.signals.fetch(rows, seen, torch.zeros_like(rows)).to(device)
     inputs = lesson.preprocess(seen.to(device))
     if inputs.ndim == 4:
         inputs = inputs.contiguous(memory_format=layout_of(learner.student))

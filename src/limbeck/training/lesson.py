@@ -63,5 +63,5 @@ class Reader:
                 if inputs.ndim == 4:
                     inputs = inputs.contiguous(memory_format=self.layout)
             with Stopwatch(self.seconds, "teacher"):
-                signal = self.signals.fetch(part_rows, seen) if self.signals is not None else None
+                signal = self.signals.fetch(part_rows, seen, part_epochs) if self.signals is not None else None
             yield Batch(inputs, self.labels[part_rows], signal)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from limbeck.objectives.base import Traits, heard
 from limbeck.objectives.pairing import paired
-from limbeck.signal import Signal
+from limbeck.signal import Signal, raised
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,5 +30,9 @@ class HardTargets:
 
     def __call__(self, output: Signal, signal: Signal | None, labels: Tensor) -> Tensor:
         """Values [N] in nats from two logits [N, C]; the labels are not used."""
-        student_NC, teacher_NC = paired(output.logits, heard(signal, self.name).logits, self.name)
-        return F.cross_entropy(student_NC, teacher_NC.argmax(dim=-1), reduction="none")
+        signal = heard(signal, self.name)
+        if signal.top is None:
+            student_NC, teacher_NC = paired(output.logits, signal.logits, self.name)
+            return F.cross_entropy(student_NC, teacher_NC.argmax(dim=-1), reduction="none")
+        first_N1 = signal.top.ids.gather(1, signal.logits.argmax(dim=1, keepdim=True))
+        return F.cross_entropy(raised(output.logits), first_N1[:, 0], reduction="none")

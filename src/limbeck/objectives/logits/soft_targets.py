@@ -12,9 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from limbeck.objectives.base import LogitObjective, Traits
+from limbeck.objectives.buckets import bucketed
 from limbeck.objectives.checks import check_temperature
 from limbeck.objectives.divergences import exact_kl, known, softened_kl, softmax
 from limbeck.objectives.pairing import paired
+from limbeck.signal import Signal
 
 Divergence = Literal["forward-kl", "reverse-kl", "jsd", "normalised-jsd", "total-variation"]
 MIXED = ("jsd", "normalised-jsd")
@@ -184,6 +186,12 @@ class SoftTargets(LogitObjective):
     def promised(self) -> Traits:
         """Those of the divergence."""
         return TRAITS[self.divergence]
+
+    def sides(self, student_NC: Tensor, signal: Signal) -> tuple[Tensor, Tensor]:
+        """See `LogitObjective.sides`: of a teacher's largest logits, buckets, whose masses are exact (`bucketed`)."""
+        if signal.top is None or self.standardise:  # mean and spread are over all classes
+            return super().sides(student_NC, signal)
+        return bucketed(student_NC, signal, self.temperature)
 
     def values(self, student_NC: Tensor, teacher_NC: Tensor, labels_N: Tensor) -> Tensor:
         """Values [N] in nats from two logits [N, C]; the labels are not used."""

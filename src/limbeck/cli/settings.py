@@ -1,0 +1,26 @@
+"""Settings changed on the command line."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from limbeck.errors import RecipeError
+
+
+def changes_of(settings: Sequence[str] | None) -> dict[str, Any]:
+    """The changes that `--set KEY=VALUE` asks for, by dotted key; values are YAML.
+
+    Raises:
+        RecipeError: no KEY=VALUE, or a value that is no YAML.
+    """
+    return dict(_setting(text) for text in settings or [])
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    from limbeck.recipe_text import parse_yaml
+
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise RecipeError(
+            f"--set {text}", expected="KEY=VALUE with a dotted key", do="write --set distill.temperature=8"
+        )
+    return key.strip(), parse_yaml(value, where=f"--set {key}")
