@@ -540,3 +540,11 @@ def test_sweeping_removes_what_killed_writers_left(tmp_path):
         (tmp_path / name).write_text("x")
     sweep(tmp_path)
     assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")) == ["deep", "deep/kept", "kept"]
+
+
+def test_sweeping_spares_where_others_write(tmp_path):
+    for name in (".tmp-1-x", "labels/one/.tmp-2-y", "arms/.tmp-3-z"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    sweep(tmp_path, sparing=tmp_path / "labels")
+    assert [path.name for path in tmp_path.rglob(".tmp-*")] == [".tmp-2-y"]

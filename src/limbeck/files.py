@@ -331,11 +331,17 @@ def sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
-def sweep(directory: Path) -> None:
-    """Remove temporary files that a killed writer left; for the holder of the lock only."""
+def sweep(directory: Path, *, sparing: Path | None = None) -> None:
+    """Remove temporary files that a killed writer left; for the holder of the lock only.
+
+    Args:
+        directory: swept with all below it.
+        sparing: a directory in it that others may be writing to.
+    """
     with disk_errors(directory):
         for path in directory.rglob(f"{_TEMPORARY}*"):
-            path.unlink(missing_ok=True)
+            if sparing is None or sparing not in path.parents:
+                path.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -199,7 +199,7 @@ def _turn(out: Path, stop: Stop) -> Iterator[None]:
 
 def _begin(recipe: Recipe, out: Path, resume: bool) -> Recipe:
     """Write what a run begins with, or hold it against what is there; returns the resolved recipe."""
-    sweep(out)
+    sweep(out, sparing=out / "labels")  # where others may be labelling; each store is swept when it is sealed
     before = read_yaml(out / RESOLVED) if resume and (out / RESOLVED).exists() else None
     recipe = _with_threads(recipe, before)
     if before is not None:
