@@ -1,6 +1,7 @@
 """Examples, keyed by their content: where they come from, and choices and views that depend on no order."""
 
 from limbeck.data.examples import Examples, as_words, key_examples, overlap
+from limbeck.data.image_preprocess import ImagePreprocess, Interpolation
 from limbeck.data.preprocess import Preprocess
 from limbeck.data.randomness import derive_seed, random_bits
 from limbeck.data.sources import SOURCES, Digits, Idx, Images, Npz, Source, Splits, from_arrays
@@ -16,7 +17,9 @@ __all__ = [
     "Digits",
     "Examples",
     "Idx",
+    "ImagePreprocess",
     "Images",
+    "Interpolation",
     "Npz",
     "Preprocess",
     "Seen",

@@ -24,6 +24,7 @@ from limbeck.teachers.speed import Pace
 from limbeck.teachers.store import LabelStore, StoreState, label, read_answers, state_of
 from limbeck.teachers.table import TableTeacher
 from limbeck.teachers.teacher import Teacher, ask_all
+from limbeck.teachers.timm_model import TimmTeacher
 from limbeck.teachers.weights import WeightsTeacher
 
 TEACHERS: dict[str, type[TeacherSpec]] = {
@@ -31,6 +32,7 @@ TEACHERS: dict[str, type[TeacherSpec]] = {
     "onnx": OnnxTeacher,
     "program": ProgramTeacher,
     "weights": WeightsTeacher,
+    "timm": TimmTeacher,
 }
 """Name in a recipe -> the class that is both the setting and what opens the teacher."""
 
@@ -65,6 +67,7 @@ __all__ = [
     "TableTeacher",
     "Teacher",
     "TeacherSpec",
+    "TimmTeacher",
     "Votes",
     "WeightsTeacher",
     "ask_all",

@@ -5,6 +5,7 @@ Dimension key: N examples, C classes.
 
 import copy
 import hashlib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from limbeck.data import Examples, Preprocess
+from limbeck.errors import DataError, LimbeckError
 from limbeck.files import digest_tensors
 from limbeck.models import Taps, evaluating, layout_of, parameters, quickened
 from limbeck.signal import Signal
@@ -47,6 +49,7 @@ class ModuleTeacher:
         device: where it is asked; it is moved there.
         taps: the parts whose output its signals carry too.
         precision: of its arithmetic; what it answers is float32 all the same.
+        facts: what else decides its answers, for its identity, such as the version of the library it is of.
     """
 
     def __init__(
@@ -56,9 +59,10 @@ class ModuleTeacher:
         device: torch.device,
         taps: tuple[str, ...] = (),
         precision: Precision = "fp32",
+        facts: Mapping[str, Any] | None = None,
     ) -> None:
         self.module = module.to(device)
-        self.preprocess, self.device, self.taps = preprocess, device, taps
+        self.preprocess, self.device, self.taps, self.facts = preprocess, device, taps, dict(facts or {})
         self.gives: Gives = Logits()
         self._precision: Precision = precision
         self._way: _Way | None = None
@@ -85,6 +89,7 @@ class ModuleTeacher:
             "preprocess": asdict(self.preprocess),
             "taps": sorted(self.taps),
             "precision": self.precision,
+            **self.facts,
         }
 
     def answer(self, inputs: Tensor, keys: Tensor) -> Signal:
@@ -142,9 +147,39 @@ class ModuleTeacher:
 
     def without_taps(self) -> "ModuleTeacher":
         """The same network, asked for its logits alone."""
-        bare = ModuleTeacher(self.module, self.preprocess, self.device, precision=self.precision)
-        bare.gives = self.gives
+        bare = copy.copy(self)
+        bare.taps, bare._way = (), None
         return bare
+
+    def try_out(self, examples: Examples, outputs: int, what: str) -> None:
+        """Ask a network that somebody else built about one example, before it is relied on.
+
+        Args:
+            examples: of the data.
+            outputs: how many numbers it should give for an example.
+            what: the network, in errors.
+
+        Raises:
+            DataError: it fails, whatever the error, or gives something else.
+        """
+        shape = tuple(examples.inputs.shape[1:])
+        try:
+            answers = self.answer(examples.inputs[:1], examples.keys[:1]).logits
+        except LimbeckError:
+            raise
+        except Exception as error:
+            raise DataError(
+                f"{what} failed on an example of shape {shape}: {error}",
+                expected="a network that takes the data as its preprocess makes them",
+                do="give the `preprocess` that it was trained with, or another source",
+            ) from error
+        self._way = None
+        if answers.shape != (1, outputs):
+            raise DataError(
+                f"{what} answers one example with shape {tuple(answers.shape)}",
+                expected=f"logits [1, {outputs}]",
+                do="name all its outputs by `classes`",
+            )
 
     within: tuple[Teacher, ...] = ()
 
