@@ -145,8 +145,9 @@ def measured(record: dict[str, Any]) -> dict[str, Any]:
         arm: [{key: value for key, value in fit.items() if key != "seconds"} for fit in fits]
         for arm, fits in record["arms"].items()
     }
-    kept = ("verdicts", "data", "teacher", "labels", "gap_share", "mcnemar", "files")
-    return {"arms": arms, **{key: record[key] for key in kept}}
+    labels = {key: value for key, value in record["labels"].items() if key != "pace"}
+    kept = ("verdicts", "data", "teacher", "gap_share", "mcnemar", "files")
+    return {"arms": arms, "labels": labels, **{key: record[key] for key in kept}}
 
 
 class Heard(list[Progress]):

@@ -24,7 +24,7 @@ from limbeck.record import RECORD, read_record, write_record
 from limbeck.rundir import Run, check_origin, join_run, open_run
 from limbeck.students import check_pairing, check_same_start, check_students, new_student
 from limbeck.teachers import LabelStore, ModuleTeacher, SavedModel, Signals, ask_all, save_model
-from limbeck.teaching import ask_once, find_teacher, look_at, teach
+from limbeck.teaching import ask_once, find_teacher, look_at, settle, teach
 from limbeck.training import ArmName, configured, fit, gradient_norms, join_world, lesson_of
 
 _log = logging.getLogger(__name__)
@@ -95,6 +95,7 @@ def ask_teacher(recipe: Recipe, materials: Materials, options: Options) -> Label
         check_origin(opened, data.sha256)
         teacher = find_teacher(opened, data, materials)
         look_at(teacher, data, allow_weak=options.allow_weak)
+        settle(opened, teacher, data)
         let_others_in()
         store = ask_once(opened, teacher, data)
         check_origin(opened, {"teacher": store.directory.name})

@@ -118,6 +118,7 @@ def _store_facts(store: LabelStore, directory: Path) -> dict[str, Any]:
         "directory": str(store.directory.relative_to(directory)),
         **{key: value for key, value in store.manifest.items() if key not in left_out},
         "bytes": sum(file["bytes"] for file in store.manifest["files"].values()),
+        "pace": dict(store.pace),
     }
 
 

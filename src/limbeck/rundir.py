@@ -23,7 +23,7 @@ from limbeck.training import Fit, Place, World
 
 RESOLVED = "recipe.resolved.yaml"
 ORIGIN = "origin.json"
-"""Which data and which teacher a run was begun with, as sha256."""
+"""Which data and which teacher a run was begun with, as sha256, and the precision it was asked in."""
 
 _BEGUN = {RESOLVED, ORIGIN, "environment.json", "run.log"}
 _MADE = {"labels", "teacher", "assistants", "arms", "metrics.jsonl", RECORD, "report.md", "report.html"}
@@ -227,8 +227,7 @@ def check_origin(opened: Run, origin: dict[str, str]) -> None:
     """
     if not opened.world.leads:
         return
-    path = opened.directory / ORIGIN
-    before = read_json(path) if path.exists() else {}
+    before = origin_of(opened.directory)
     changed = [name for name, value in origin.items() if before.get(name, value) != value]
     if changed:
         raise DataError(
@@ -236,7 +235,13 @@ def check_origin(opened: Run, origin: dict[str, str]) -> None:
             expected="the same data and the same teacher, so that all its students learnt from one source",
             do="undo the change, or start a new run in another out, or with --overwrite",
         )
-    write_json(path, {**before, **origin})
+    write_json(opened.directory / ORIGIN, {**before, **origin})
+
+
+def origin_of(directory: Path) -> dict[str, str]:
+    """What a run was begun with, as far as it has come."""
+    path = directory / ORIGIN
+    return dict(read_json(path)) if path.exists() else {}
 
 
 def _check_same(before: Any, now: Recipe, out: Path) -> None:

@@ -21,7 +21,7 @@ from limbeck.models import ModelSpec, initialise
 from limbeck.objectives import CrossEntropy
 from limbeck.preparation import Materials, Prepared
 from limbeck.recipe import GivenModel, GivenTeacher, TeacherEnsemble, TrainedTeacher, encoding_of
-from limbeck.rundir import Run, check_origin
+from limbeck.rundir import Run, check_origin, origin_of
 from limbeck.students import check_pairing, check_terms, new_student
 from limbeck.teachers import (
     Audience,
@@ -37,6 +37,8 @@ from limbeck.teachers import (
     load_model,
     preflight,
     save_model,
+    set_precision,
+    settle_precision,
     teacher_of,
 )
 from limbeck.training import Lesson, Term, configured, fit, lesson_of
@@ -74,6 +76,7 @@ def teach(opened: Run, data: Prepared, materials: Materials, *, allow_weak: bool
     teacher = find_teacher(opened, data, materials)
     found = look_at(teacher, data, allow_weak=allow_weak)
     check_chain(opened, data, materials, teacher)
+    found |= settle(opened, teacher, data)
     store = ask_once(opened, teacher, data)
     check_origin(opened, {"teacher": store.directory.name})
     _log.info("teacher %s; labels in %s", found, store.directory.name)
@@ -176,6 +179,23 @@ def look_at(teacher: Teacher, data: Prepared, *, allow_weak: bool) -> dict[str, 
 
 
 # --- what it says ----------------------------------------------------------------------------------------------------
+
+
+def settle(opened: Run, teacher: Teacher, data: Prepared) -> dict[str, Any]:
+    """Let the teacher be asked in the precision of the recipe, or in that which the run has found `auto` to be.
+
+    Raises:
+        DataError: bf16 is wanted, and the teacher cannot be asked so or names other classes.
+    """
+    found: dict[str, Any] = {}
+    if opened.world.leads:
+        wanted: Any = origin_of(opened.directory).get("precision", opened.recipe.labels.precision)
+        found = settle_precision(teacher, data.teacher_train, wanted)
+        check_origin(opened, {"precision": found["precision"]})
+    lowered = opened.agreed(found.get("precision") == "bf16")
+    if not opened.world.leads:
+        set_precision(teacher, "bf16" if lowered else "fp32")
+    return found
 
 
 def ask_once(opened: Run, teacher: Teacher, data: Prepared) -> LabelStore:

@@ -10,6 +10,7 @@ import pytest
 
 from limbeck.files import describe
 from limbeck.recipe_text import read_yaml, write_yaml
+from limbeck.teachers import precision
 from running import TRAIN, limbeck_says
 
 pytestmark = pytest.mark.usefixtures("unsynced")
@@ -109,3 +110,17 @@ def test_a_top_k_run_is_a_run_like_another(recipe: Path, tmp_path: Path):
     said = limbeck_says("peek", tmp_path / "run", "-T", "3")
     assert said.status == 2
     assert "known at the temperatures" in said.err
+
+
+def test_the_precision_that_auto_found_is_kept_by_the_run(recipe: Path, tmp_path: Path, monkeypatch):
+    settings = ("--set", "labels.precision=auto", "--json")
+    monkeypatch.setattr(precision, "_faster", lambda teacher, examples: True)
+    (before,) = json.loads(limbeck_says("label", recipe, *settings).out)
+    monkeypatch.setattr(precision, "_faster", lambda teacher, examples: False)
+    record = json.loads(limbeck_says("distill", recipe, "--resume", *settings).out)
+    assert record["teacher"]["precision"] == "bf16"
+    assert record["teacher"]["bf16_agreement"] >= 0.999
+    assert record["labels"]["directory"] == f"labels/{before['store']}"
+    assert before["examples_per_second"] > 0
+    plain = limbeck_says("label", recipe, "--set", f"out={tmp_path / 'plain'}", "--json")
+    assert json.loads(plain.out)[0]["store"] != before["store"]

@@ -5,6 +5,7 @@ import os
 import random
 import signal
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -184,7 +185,7 @@ def test_a_store_too_large_for_memory_says_the_same_from_the_disk(tmp_path, monk
 
 
 def shuffled(store):
-    return type(store)(store.directory, store.manifest, store.signals.shuffled(3))
+    return replace(store, signals=store.signals.shuffled(3))
 
 
 def test_a_shard_is_held_against_its_checksum_when_it_is_first_read(open_store, on_disk):

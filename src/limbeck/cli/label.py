@@ -57,7 +57,7 @@ def label(
             raise stopped.advising(shlex.join([*words, *["--allow-weak-teacher"] * allow_weak])) from None
         if not join_world().leads:
             return
-        stores = {store.directory.name: store.manifest}
+        stores = {store.directory.name: {**store.manifest, **store.pace}}
     found = [{"store": name, **_facts(manifest)} for name, manifest in stores.items()]
     if as_json:
         print_json(found)

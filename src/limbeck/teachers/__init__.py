@@ -14,7 +14,7 @@ from limbeck.teachers.gives import Gives, Logits, Probabilities, Votes
 from limbeck.teachers.module import ModuleTeacher
 from limbeck.teachers.onnx_file import OnnxTeacher, SessionTeacher
 from limbeck.teachers.picked import Picked
-from limbeck.teachers.precision import settle_precision
+from limbeck.teachers.precision import set_precision, settle_precision
 from limbeck.teachers.preflight import Asked, ask_some, chance_of, look_at_answers, preflight
 from limbeck.teachers.program import ProgramTeacher
 from limbeck.teachers.saved import SavedModel, SavedTeacher, load_model, save_model
@@ -84,6 +84,7 @@ __all__ = [
     "preflight",
     "read_answers",
     "save_model",
+    "set_precision",
     "settle_precision",
     "spread",
     "state_of",

@@ -24,13 +24,18 @@ from limbeck.progress import Progress, Stop, Watch
 from limbeck.signal import Signal
 from limbeck.teachers.encoding import HALF_ERROR, Encoding, ranges, tail_mass
 from limbeck.teachers.gives import facts_of
+from limbeck.teachers.precision import networks_of
 from limbeck.teachers.shards import Mapped, Shard, Shards, signal_names, signals_of
 from limbeck.teachers.signals import Stored, encoded
+from limbeck.teachers.speed import Pace
 from limbeck.teachers.teacher import BATCH_SIZE, Teacher, ask
 
 SHARD_SIZE = 16 * BATCH_SIZE
 """Records that a kill costs at the most."""
 PROBES = 16
+LOWERED_ERROR = 2.0**-7
+"""What counts as the same answer, as a share of its range, where networks answer in bf16; elsewhere it is what float16
+may drop. Other threads, another batch or machine move the last bits."""
 WAIT = 0.1
 """Seconds between two looks at a shard, or a seal, that another process is at."""
 
@@ -67,6 +72,9 @@ class Labelling:
         self.facts = fingerprint(teacher, examples, views, encoding)
         self.directory = root / digest(self.facts)[:16]
         self.written: set[int] = set()
+        self.pace = Pace(teacher, examples)
+        lowered = any(network.precision == "bf16" for network in networks_of(teacher))
+        self.tolerance = LOWERED_ERROR if lowered else HALF_ERROR
         first = (examples.occurrences == 0).nonzero()[:, 0]
         # In the order of their keys, so that the order of the data is nothing to the store.
         self.rows_G = first[examples.groups[first].argsort()]
@@ -127,7 +135,7 @@ class Labelling:
                     left.append(number)
                     continue
                 done += len(parts[number])
-                watch(Progress("labels", done, total))
+                watch(Progress("labels", done, total, self.pace.facts()))
                 _check_stop(stop)
             if len(left) == len(waiting):
                 self._pause(stop)
@@ -170,7 +178,9 @@ class Labelling:
         answers, partners = [], []
         for some in torch.arange(len(rows_R)).split(BATCH_SIZE):
             _check_stop(stop)
+            began = time.perf_counter()
             answer, mixed_in = self._answer(rows_R[some], numbers_R[some])
+            self.pace.add(len(some), time.perf_counter() - began)
             answers.append(answer)
             partners += [] if mixed_in is None else [self.examples.keys[mixed_in]]
         features = {tap: torch.cat([answer.features[tap] for answer in answers]) for tap in answers[0].features}
@@ -286,9 +296,9 @@ class Labelling:
         logits, span = again.logits, float(ranges(again.logits).max())
         if before.top is not None:
             logits = (logits - logits.amax(dim=1, keepdim=True)).gather(1, before.top.ids)
-        moved = [_difference(before.logits, logits, span)]
+        moved = [_difference(before.logits, logits, self.tolerance * span)]
         for tap, values in again.features.items():
-            moved.append(_difference(before.features[tap], values, float(ranges(values).max())))
+            moved.append(_difference(before.features[tap], values, self.tolerance * float(ranges(values).max())))
         return max(moved)
 
 
@@ -330,13 +340,11 @@ def _check_stop(stop: Stop) -> None:
     stop.raise_if_asked("run the same command again with --resume: finished shards are kept")
 
 
-def _difference(before: Tensor, again: Tensor, span: float) -> float:
-    """By how much answers moved beyond the tolerance, for values of that range; infinite where the shape is another."""
+def _difference(before: Tensor, again: Tensor, tolerance: float) -> float:
+    """By how much answers moved beyond a tolerance; infinite where the shape is another."""
     if before.shape != again.shape:
         return math.inf
-    # Other threads, another batch or machine move the last bits; what the encoding drops is nothing either.
-    tolerance = HALF_ERROR * span + 1e-6 * max(1.0, float(before.abs().max()))
-    return float((again - before).abs().max()) - tolerance
+    return float((again - before).abs().max()) - tolerance - 1e-6 * max(1.0, float(before.abs().max()))
 
 
 def _name(number: int) -> str:

@@ -7,6 +7,7 @@ shards. Since code can change under the same weights, a few examples are asked a
 Dimension key: N rows of the training set, G distinct keys, C classes.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,11 +35,13 @@ class LabelStore:
         manifest: as sealed: fingerprint, encoding and what it lost, and counts: distinct examples in all, and the
             examples of the data for which it was last added to.
         signals: for the rows of the examples it was opened for.
+        pace: of this process, as far as it has asked: examples per second, and their share of the machine's peak.
     """
 
     directory: Path
     manifest: dict[str, Any]
     signals: Stored | Mapped
+    pace: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,7 @@ def label(
     else:
         labelling.check_same(before, places)
     shards = labelling.shards()
-    return LabelStore(labelling.directory, shards.manifest, labelling.signals(shards))
+    return LabelStore(labelling.directory, shards.manifest, labelling.signals(shards), labelling.pace.facts())
 
 
 def state_of(
