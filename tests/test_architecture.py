@@ -13,8 +13,8 @@ FLOORS = (
     {"teachers"},
     {"training"},
     {"measurement"},
-    {"recipe_text", "recipe", "rundir", "preparation", "students", "teaching", "proof", "pipeline"},
-    {"report"},
+    {"recipe_text", "recipe", "rundir", "preparation", "students", "teaching", "proof", "pipeline", "estimate"},
+    {"report", "examination"},
     {"cli", "distillation", "functional", "testing"},
 )
 """Rooms from the ground up; docs/decisions/0001 says why the doors lie above the report."""

@@ -40,6 +40,7 @@ class Prepared:
         teacher_train: training examples with all their labels.
         train: what students learn from, labels hidden where the recipe says so.
         measured: what the verdict speaks of, the test or the validation set.
+        validation: what was held out to choose settings on, if anything was.
         preprocess: what the source declares.
         facts: counts for the record.
     """
@@ -49,6 +50,7 @@ class Prepared:
     train: Examples
     measured: Examples
     preprocess: Preprocess
+    validation: Examples | None = None
     facts: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
@@ -72,7 +74,7 @@ def prepare(recipe: Recipe, materials: Materials) -> Prepared:
         keep = torch.ones(len(test), dtype=torch.bool)
         keep[shared] = False
         test = test.select(keep)
-    train, measured = splits.train, test
+    train, measured, validation = splits.train, test, None
     if recipe.data.validation:
         rest, held = hold_out(train, recipe.data.validation, "validation")
         train, validation = train.select(rest), train.select(held)
@@ -95,7 +97,7 @@ def prepare(recipe: Recipe, materials: Materials) -> Prepared:
         "overlap_dropped": recipe.data.drop_overlap,
         "duplicates": train.duplicates,
     }
-    return Prepared(splits.train, train, heard, measured, splits.preprocess, facts)
+    return Prepared(splits.train, train, heard, measured, splits.preprocess, validation, facts)
 
 
 def _load(recipe: Recipe) -> Splits:

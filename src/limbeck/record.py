@@ -52,6 +52,11 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def memory_bytes() -> int:
+    """The memory of this machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
 def _commit() -> tuple[str | None, bool | None]:
     """Commit and dirty flag of the checkout this package runs from; None when it was installed from a wheel."""
     here = Path(__file__).parent

@@ -15,7 +15,7 @@ import torch
 from limbeck.errors import DataError, MissingError, RecipeError
 from limbeck.files import disk_errors, path_of, read_json, sweep, write_json, write_text
 from limbeck.locks import locked
-from limbeck.progress import Stop, Watch, stoppable
+from limbeck.progress import Stop, Watch, stoppable, unwatched
 from limbeck.recipe import Recipe, TeacherEnsemble, TrainedTeacher, tree_of
 from limbeck.recipe_text import read_yaml, write_yaml
 from limbeck.record import RECORD, cores, environment
@@ -195,6 +195,32 @@ def _turn(out: Path, stop: Stop) -> Iterator[None]:
                 return
         stop.raise_if_asked("run the same command again")
         time.sleep(WAIT)
+
+
+def look_into(recipe: Recipe) -> Run:
+    """The run of a recipe as it stands, to be looked at: nothing is locked, written or listened to.
+
+    Where `out` holds no run of this recipe, the directory is one that does not exist.
+
+    Raises:
+        MissingError: the device of the recipe is not there.
+    """
+    out = path_of(recipe.out, "out")
+    before = read_yaml(out / RESOLVED) if holds_run_of(recipe, out) else None
+    directory = out if before is not None else out / "not-begun"
+    return Run(_with_threads(recipe, before), directory, _device(recipe.device), World(), unwatched, Stop())
+
+
+def holds_run_of(recipe: Recipe, out: Path) -> bool:
+    """Whether --resume would go on with what is in `out`."""
+    if not (out / RESOLVED).is_file():
+        return False
+    try:
+        before = read_yaml(out / RESOLVED)
+        _check_same(before, _with_threads(recipe, before), out)
+    except RecipeError:
+        return False
+    return True
 
 
 def _begin(recipe: Recipe, out: Path, resume: bool) -> Recipe:

@@ -8,13 +8,14 @@ Each assistant learns as a student of the arm `distilled` does, from the one bef
 """
 
 import logging
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from limbeck.data import derive_seed
+from limbeck.data import Examples, derive_seed
 from limbeck.errors import DataError, LimbeckError, RecipeError
 from limbeck.files import MANIFEST
 from limbeck.models import ModelSpec, initialise
@@ -24,6 +25,8 @@ from limbeck.recipe import GivenModel, GivenTeacher, TeacherEnsemble, TrainedTea
 from limbeck.rundir import Run, check_origin, origin_of
 from limbeck.students import check_pairing, check_terms, new_student
 from limbeck.teachers import (
+    ASKED,
+    Asked,
     Audience,
     EnsembleTeacher,
     LabelStore,
@@ -31,16 +34,20 @@ from limbeck.teachers import (
     ModuleTeacher,
     SavedModel,
     Signals,
+    StoreState,
     Teacher,
     TeacherSpec,
+    ask_some,
     label,
     load_model,
-    preflight,
+    look_at_answers,
     save_model,
     set_precision,
     settle_precision,
+    state_of,
     teacher_of,
 )
+from limbeck.teachers.precision import Wanted
 from limbeck.training import Lesson, Term, configured, fit, lesson_of
 
 _log = logging.getLogger(__name__)
@@ -92,8 +99,11 @@ def teach(opened: Run, data: Prepared, materials: Materials, *, allow_weak: bool
 # --- the teacher -----------------------------------------------------------------------------------------------------
 
 
-def find_teacher(opened: Run, data: Prepared, materials: Materials) -> Teacher:
-    """The teacher of a run: handed over, opened, or trained first; or an ensemble of such."""
+def find_teacher(opened: Run, data: Prepared, materials: Materials, *, train: bool = True) -> Teacher:
+    """The teacher of a run: handed over, opened, or trained first; or an ensemble of such.
+
+    Where it is not to `train`, a network that was not trained yet stands for itself.
+    """
     spec, directory = opened.recipe.teacher, opened.directory / "teacher"
     taps = opened.recipe.distill.teacher_taps
     audience = Audience(data.given_train, data.preprocess, opened.device, taps)
@@ -108,11 +118,24 @@ def find_teacher(opened: Run, data: Prepared, materials: Materials) -> Teacher:
         return teacher_of(materials.teacher, replace(audience, preprocess=preprocess))
     if isinstance(spec, TeacherEnsemble):
         members = [
-            _one(opened, member, data, materials, directory / f"member-{number}", number, audience.member(number))
+            _one(
+                opened, member, data, materials, directory / f"member-{number}", number, audience.member(number), train
+            )
             for number, member in enumerate(spec.members)
         ]
         return EnsembleTeacher(members, spec.weights, spec.mean)
-    return _one(opened, spec, data, materials, directory, 0, audience)
+    return _one(opened, spec, data, materials, directory, 0, audience, train)
+
+
+def still_to_train(opened: Run) -> tuple[tuple[int, TrainedTeacher], ...]:
+    """The teachers that the run has to train before it can ask them, each with its seed."""
+    spec, directory = opened.recipe.teacher, opened.directory / "teacher"
+    each = [(0, spec, directory)]
+    if isinstance(spec, TeacherEnsemble):
+        each = [(number, member, directory / f"member-{number}") for number, member in enumerate(spec.members)]
+    return tuple(
+        (seed, one) for seed, one, place in each if isinstance(one, TrainedTeacher) and not (place / MANIFEST).exists()
+    )
 
 
 def _one(
@@ -123,10 +146,14 @@ def _one(
     directory: Path,
     seed: int,
     audience: Audience,
+    train: bool,
 ) -> Teacher:
     """One teacher, trained under a directory from a seed, or opened from where the recipe says."""
     if not isinstance(spec, TrainedTeacher):
         return spec.open(audience)
+    if not train and not (directory / MANIFEST).exists():
+        module, lesson = beginner(spec, data, seed)
+        return ModuleTeacher(module, lesson.preprocess, audience.device, audience.taps)
     saved = _trained(opened, spec, data, materials, directory, seed)
     return ModuleTeacher(saved.module, saved.preprocess, audience.device, audience.taps)
 
@@ -136,6 +163,27 @@ def _trained(
 ) -> SavedModel:
     if opened.agreed((directory / MANIFEST).exists()):
         return load_model(directory)
+    module, lesson = beginner(spec, data, seed)
+    untrained = ModuleTeacher(module, lesson.preprocess, opened.device, opened.recipe.distill.teacher_taps)
+    check_chain(opened, data, materials, untrained)
+    with configured(spec.fit):
+        place = opened.place(directory, arm="teacher", seed=seed)
+        fit(module, lesson, spec.fit, steps=spec.fit.steps(len(lesson.examples)), seed=seed, place=place)
+    saved = SavedModel(
+        module.cpu(), spec.model, lesson.examples.input_shape, lesson.examples.classes, lesson.preprocess
+    )
+    if opened.world.leads:
+        save_model(directory, saved)
+    opened.world.wait()
+    return saved
+
+
+def beginner(spec: TrainedTeacher, data: Prepared, seed: int) -> tuple[nn.Module, Lesson]:
+    """A teacher before it is trained, and what it is to learn: the labels alone.
+
+    Raises:
+        RecipeError: there are none, or the model does not fit the data.
+    """
     examples = data.teacher_train.select(data.teacher_train.labelled)
     if not len(examples):
         raise RecipeError(
@@ -146,28 +194,29 @@ def _trained(
     module = initialise(spec.model, examples.input_shape, len(examples.classes), derive_seed(seed, "teacher"))
     preprocess = spec.preprocess or data.preprocess
     check_pairing(module, examples, preprocess)
-    untrained = ModuleTeacher(module, preprocess, opened.device, opened.recipe.distill.teacher_taps)
-    check_chain(opened, data, materials, untrained)
-    lesson = Lesson(examples, None, (Term("student_loss", 1.0, CrossEntropy()),), preprocess)
-    with configured(spec.fit):
-        place = opened.place(directory, arm="teacher", seed=seed)
-        fit(module, lesson, spec.fit, steps=spec.fit.steps(len(examples)), seed=seed, place=place)
-    saved = SavedModel(module.cpu(), spec.model, examples.input_shape, examples.classes, preprocess)
-    if opened.world.leads:
-        save_model(directory, saved)
-    opened.world.wait()
-    return saved
+    return module, Lesson(examples, None, (Term("student_loss", 1.0, CrossEntropy()),), preprocess)
 
 
 def look_at(teacher: Teacher, data: Prepared, *, allow_weak: bool) -> dict[str, Any]:
-    """The preflight, in which a teacher for other inputs fails in words.
+    """The preflight; what a run goes on with, and its user should know, is told.
 
     Raises:
-        DataError: likewise, or what `preflight` raises.
+        DataError: what `ask_about` or `look_at_answers` raises.
     """
-    examples = data.teacher_train
+    found = look_at_answers(ask_about(teacher, data.teacher_train), allow_weak=allow_weak)
+    for remark in found["remarks"]:
+        _log.warning("%s (limbeck doctor looks closer)", remark)
+    return found
+
+
+def ask_about(teacher: Teacher, examples: Examples, *, most: int = ASKED, seconds: float = math.inf) -> Asked:
+    """Ask a teacher about some examples as `ask_some` does; one for other inputs fails in words.
+
+    Raises:
+        DataError: likewise, or what `ask_some` raises.
+    """
     try:
-        return preflight(teacher, examples, allow_weak=allow_weak)
+        return ask_some(teacher, examples, most=most, seconds=seconds)
     except LimbeckError:
         raise
     except Exception as error:  # whatever a user's forward may raise
@@ -181,6 +230,12 @@ def look_at(teacher: Teacher, data: Prepared, *, allow_weak: bool) -> dict[str, 
 # --- what it says ----------------------------------------------------------------------------------------------------
 
 
+def wanted_precision(opened: Run) -> Wanted:
+    """That of the recipe, or what the run has found `auto` to be."""
+    found: Any = origin_of(opened.directory).get("precision", opened.recipe.labels.precision)
+    return found  # type: ignore[no-any-return]
+
+
 def settle(opened: Run, teacher: Teacher, data: Prepared) -> dict[str, Any]:
     """Let the teacher be asked in the precision of the recipe, or in that which the run has found `auto` to be.
 
@@ -189,8 +244,7 @@ def settle(opened: Run, teacher: Teacher, data: Prepared) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     if opened.world.leads:
-        wanted: Any = origin_of(opened.directory).get("precision", opened.recipe.labels.precision)
-        found = settle_precision(teacher, data.teacher_train, wanted)
+        found = settle_precision(teacher, data.teacher_train, wanted_precision(opened))
         check_origin(opened, {"precision": found["precision"]})
     lowered = opened.agreed(found.get("precision") == "bf16")
     if not opened.world.leads:
@@ -200,12 +254,9 @@ def settle(opened: Run, teacher: Teacher, data: Prepared) -> dict[str, Any]:
 
 def ask_once(opened: Run, teacher: Teacher, data: Prepared) -> LabelStore:
     """The label store of a run; every rank asks about a part."""
-    # Features of every view are asked for at every step: those of the plain examples need no room on the disk.
-    live = opened.recipe.distill.views == "live"
-    asked = teacher.without_taps() if live and isinstance(teacher, ModuleTeacher) else teacher
     store = label(
         opened.directory / "labels",
-        asked,
+        _labelling(opened, teacher),
         data.train,
         encoding=encoding_of(opened.recipe),
         watch=opened.watch,
@@ -213,6 +264,25 @@ def ask_once(opened: Run, teacher: Teacher, data: Prepared) -> LabelStore:
     )
     opened.world.wait()
     return store
+
+
+def store_state(opened: Run, teacher: Teacher, data: Prepared) -> StoreState:
+    """How far the labelling has come that `ask_once` would begin or go on with.
+
+    Raises:
+        DataError: the store is damaged.
+    """
+    encoding = encoding_of(opened.recipe)
+    return state_of(opened.directory / "labels", _labelling(opened, teacher), data.train, encoding=encoding)
+
+
+def _labelling(opened: Run, teacher: Teacher) -> Teacher:
+    """The teacher as the store asks it.
+
+    Where it is live, features of every view are asked for at every step: those of the plain examples need no room.
+    """
+    live = opened.recipe.distill.views == "live"
+    return teacher.without_taps() if live and isinstance(teacher, ModuleTeacher) else teacher
 
 
 def _signals(opened: Run, store: LabelStore, teacher: Teacher, data: Prepared) -> Signals:
@@ -235,20 +305,20 @@ def check_chain(opened: Run, data: Prepared, materials: Materials, teacher: Teac
     if "direct" in recipe.proof.arms:
         check_terms(opened, student, teacher, data)
     for number in range(1, len(recipe.student.chain) + 1):
-        assistant = _new_assistant(opened, number, data, materials)
+        assistant = new_assistant(opened, number, data, materials)
         check_pairing(assistant, data.train, recipe.student.preprocess or data.preprocess)
         check_terms(opened, assistant, teacher, data, whose=f"assistant {number}")
-        teacher = _as_teacher(opened, assistant, data)
+        teacher = as_teacher(opened, assistant, data)
     check_terms(opened, student, teacher, data)
 
 
 def _assistant(opened: Run, number: int, signals: Signals, data: Prepared, materials: Materials) -> ModuleTeacher:
     """The assistant of that number, from 1, taught by the signals of the one before it."""
     recipe, directory = opened.recipe, opened.directory / "assistants" / str(number)
-    module = _new_assistant(opened, number, data, materials)
+    module = new_assistant(opened, number, data, materials)
     spec, preprocess = recipe.student.chain[number - 1], recipe.student.preprocess or data.preprocess
     if opened.agreed((directory / MANIFEST).exists()):
-        return _as_teacher(opened, load_model(directory, module).module, data)
+        return as_teacher(opened, load_model(directory, module).module, data)
     seed = derive_seed("assistant", number)
     lesson = lesson_of("distilled", recipe.distill, data.train, signals, preprocess, seed=seed)
     place = opened.place(directory, arm=f"assistant-{number}", seed=0)
@@ -257,10 +327,10 @@ def _assistant(opened: Run, number: int, signals: Signals, data: Prepared, mater
         catalogued = None if isinstance(spec, GivenModel) else spec
         save_model(directory, SavedModel(module, catalogued, data.train.input_shape, data.train.classes, preprocess))
     opened.world.wait()
-    return _as_teacher(opened, module, data)
+    return as_teacher(opened, module, data)
 
 
-def _new_assistant(opened: Run, number: int, data: Prepared, materials: Materials) -> nn.Module:
+def new_assistant(opened: Run, number: int, data: Prepared, materials: Materials) -> nn.Module:
     """Untrained: a further generation is made as the student is, another model as the catalogue says."""
     student, seed = opened.recipe.student, derive_seed("assistant", number)
     if number > len(student.assistants):
@@ -269,7 +339,8 @@ def _new_assistant(opened: Run, number: int, data: Prepared, materials: Material
     return initialise(spec, data.train.input_shape, len(data.train.classes), derive_seed(seed, "student"))
 
 
-def _as_teacher(opened: Run, module: nn.Module, data: Prepared) -> ModuleTeacher:
+def as_teacher(opened: Run, module: nn.Module, data: Prepared) -> ModuleTeacher:
+    """An assistant as whoever comes after it asks it."""
     recipe = opened.recipe
     preprocess = recipe.student.preprocess or data.preprocess
     return ModuleTeacher(module, preprocess, opened.device, recipe.distill.teacher_taps)

@@ -24,7 +24,7 @@ VERBS = {
     "peek": {"run", "--example", "--temperature", "-T", "--json"},
     "report": {"run", "--json"},
     "list": {"kind", "--time", "--json"},
-    "doctor": {"--json"},
+    "doctor": {"recipe", "--set", "--json"},
 }
 """Every verb with its arguments and options: whoever adds one, adds it here and to the documents."""
 

@@ -271,10 +271,10 @@ def test_a_run_with_all_of_it(tmp_path: Path):
 
 
 def test_what_the_preflight_saw_in_the_logits_is_said_in_a_line(record: dict[str, Any]):
-    record["teacher"] |= {"temperatures": [1.52, 6.04], "exchanged": {"pairs": [[2, 3], [3, 2]], "accuracy": 1.0}}
+    record["teacher"] |= {"temperatures": [1.52, 6.04], "remarks": ["it never names 7"]}
     text = report_markdown(record)
     assert "heard at temperatures from 1.5 to 6, as a rule of thumb" in text
-    assert "exchanged: 2 -> 3, 3 -> 2" in text
-    for key in ("temperatures", "exchanged"):  # as in a record of before the preflight looked
+    assert "**Odd:** it never names 7." in text
+    for key in ("temperatures", "remarks"):  # as in a record of before the preflight looked
         del record["teacher"][key]
     assert "rule of thumb" not in report_markdown(record)

@@ -147,10 +147,7 @@ def _doubts(teacher: Record) -> str:
     if teacher.get("temperatures"):
         low, high = teacher["temperatures"]
         words += f" Its doubts are heard at temperatures from {low:.2g} to {high:.2g}, as a rule of thumb."
-    if teacher.get("exchanged"):
-        pairs = ", ".join(f"{said} -> {meant}" for said, meant in teacher["exchanged"]["pairs"])
-        words += f" Outputs of it look exchanged: {pairs}."
-    return words
+    return words + "".join(f"\n\n**Odd:** {remark}." for remark in teacher.get("remarks", ()))
 
 
 def _members(teacher: Record) -> str:

@@ -6,7 +6,7 @@ A new kind of teacher is one file with a frozen dataclass, which opens it, and o
 from limbeck.teachers.audience import Audience, TeacherSpec
 from limbeck.teachers.calibration import Calibration, calibrate, doubts, halves, suggested_temperatures
 from limbeck.teachers.class_order import Exchange, exchanged
-from limbeck.teachers.encoding import Encoding, Labels, spread
+from limbeck.teachers.encoding import TAP, Encoding, Labels, spread
 from limbeck.teachers.ensemble import Ensemble, EnsembleTeacher, check_members
 from limbeck.teachers.function import CallableTeacher
 from limbeck.teachers.given import teacher_of
@@ -15,15 +15,15 @@ from limbeck.teachers.module import ModuleTeacher
 from limbeck.teachers.onnx_file import OnnxTeacher, SessionTeacher
 from limbeck.teachers.picked import Picked
 from limbeck.teachers.precision import set_precision, settle_precision
-from limbeck.teachers.preflight import Asked, ask_some, chance_of, look_at_answers, preflight
+from limbeck.teachers.preflight import ASKED, Asked, ask_some, look_at_answers, looks_like, preflight
 from limbeck.teachers.program import ProgramTeacher
 from limbeck.teachers.saved import SavedModel, SavedTeacher, load_model, save_model
 from limbeck.teachers.shards import Mapped
-from limbeck.teachers.signals import Live, Signals, Stored
+from limbeck.teachers.signals import Live, Signals, Stored, encoded
 from limbeck.teachers.speed import Pace
 from limbeck.teachers.store import LabelStore, StoreState, label, read_answers, state_of
 from limbeck.teachers.table import TableTeacher
-from limbeck.teachers.teacher import Teacher, ask_all
+from limbeck.teachers.teacher import BATCH_SIZE, Teacher, ask, ask_all
 from limbeck.teachers.timm_model import TimmTeacher
 from limbeck.teachers.weights import WeightsTeacher
 
@@ -37,6 +37,9 @@ TEACHERS: dict[str, type[TeacherSpec]] = {
 """Name in a recipe -> the class that is both the setting and what opens the teacher."""
 
 __all__ = [
+    "ASKED",
+    "BATCH_SIZE",
+    "TAP",
     "TEACHERS",
     "Asked",
     "Audience",
@@ -70,17 +73,19 @@ __all__ = [
     "TimmTeacher",
     "Votes",
     "WeightsTeacher",
+    "ask",
     "ask_all",
     "ask_some",
     "calibrate",
-    "chance_of",
     "check_members",
     "doubts",
+    "encoded",
     "exchanged",
     "halves",
     "label",
     "load_model",
     "look_at_answers",
+    "looks_like",
     "preflight",
     "read_answers",
     "save_model",

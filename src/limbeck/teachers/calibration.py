@@ -15,7 +15,7 @@ from limbeck.data import derive_seed
 
 EXTREMES = (1 / 20, 20.0)
 """Between these a calibrating temperature is looked for; one at an end is none."""
-FAINT, LOUD = 0.1, 0.5
+FAINT, LOUD = 0.1, 0.75
 """Doubts, as shares of those of a teacher that knows nothing, between which a temperature is suggested."""
 FEWEST = 20
 """Labelled examples without which nothing is said about calibration."""

@@ -3,7 +3,6 @@
 Dimension key: N examples, C classes.
 """
 
-import logging
 import math
 import time
 from collections.abc import Iterator
@@ -29,8 +28,6 @@ UNDECIDED = 0.95
 """Mean entropy, as a share of log C, above which answers hardly depend on the example."""
 
 Likeness = Literal["log-probabilities", "sigmoids"]
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,12 +90,12 @@ def ask_some(teacher: Teacher, examples: Examples, *, most: int = ASKED, seconds
 
 
 def look_at_answers(asked: Asked, *, allow_weak: bool) -> dict[str, Any]:
-    """What a teacher's answers tell about it, for the record; warns of what is odd.
+    """What a teacher's answers tell about it, for the record.
 
     Returns:
         Examples asked; what it gives, by which rule, and what that looks like; the entropy of its answers as a share
         of log C; the suggested temperatures; with labels its accuracy beside chance, its calibration, outputs that
-        look exchanged and classes it never names; of an ensemble also the same of each member.
+        look exchanged and classes it never names; remarks on what is odd; of an ensemble also the same of each member.
 
     Raises:
         DataError: accuracy no better than chance (unless `allow_weak`), with a guess at the reason.
@@ -106,8 +103,6 @@ def look_at_answers(asked: Asked, *, allow_weak: bool) -> dict[str, Any]:
     each = [look_at_answers(member, allow_weak=allow_weak) for member in asked.members]
     logits_NC, examples, gives = asked.logits_NC, asked.examples, asked.teacher.gives
     likeness = looks_like(logits_NC) if isinstance(gives, Logits) else None
-    if likeness == "sigmoids":
-        _log.warning("all of the teacher's logits lie between 0 and 1, as after a sigmoid: let it return what goes in")
     found: dict[str, Any] = {
         "asked": len(examples),
         "gives": gives.name,
@@ -121,6 +116,7 @@ def look_at_answers(asked: Asked, *, allow_weak: bool) -> dict[str, Any]:
     known = examples.labelled
     if known.any():
         found |= _look_at_labels(logits_NC[known], examples.select(known), allow_weak)
+    found["remarks"] = tuple(_remarks(found, examples.classes))
     return found | ({"members": each} if each else {})
 
 
@@ -141,7 +137,7 @@ def entropy(logits_NC: Tensor) -> float:
     return float(torch.special.entr(log_p_NC.exp()).sum(dim=1).mean() / math.log(logits_NC.shape[1]))
 
 
-def chance_of(labels_N: Tensor) -> tuple[float, float]:
+def _chance_of(labels_N: Tensor) -> tuple[float, float]:
     """The commonest class's share, and what accuracy must exceed to be clearly above it.
 
     That is two standard errors above always naming the commonest class; with few labels half-way up, which can be
@@ -210,20 +206,13 @@ def _check_form(logits_NC: Tensor, classes: int) -> None:
 def _look_at_labels(logits_NC: Tensor, examples: Examples, allow_weak: bool) -> dict[str, Any]:
     predicted_N, labels_N, classes = logits_NC.argmax(dim=1), examples.labels, len(examples.classes)
     accuracy = float((predicted_N == labels_N).double().mean())
-    chance, bar = chance_of(labels_N)
+    chance, bar = _chance_of(labels_N)
     exchange = exchanged(predicted_N, labels_N, classes)
     if accuracy <= bar and chance < 1 and not allow_weak:
         raise DataError(
             f"the teacher is right on {accuracy:.1%} of {len(labels_N)} labelled training examples",
             expected=f"more than {bar:.1%}, clearly above the commonest class's share of {chance:.1%}",
             do=_advice(exchange, examples.classes, entropy(logits_NC)),
-        )
-    if exchange is not None:
-        _log.warning(
-            "outputs of the teacher look exchanged: with %s it would be right on %.1f %%, not %.1f %%",
-            exchange.words(examples.classes),
-            100 * exchange.accuracy,
-            100 * accuracy,
         )
     calibration = calibrate(logits_NC, labels_N)
     return {
@@ -233,6 +222,24 @@ def _look_at_labels(logits_NC: Tensor, examples: Examples, allow_weak: bool) -> 
         "exchanged": None if exchange is None else asdict(exchange),
         "never_said": never_said(predicted_N, labels_N, classes),
     }
+
+
+def _remarks(found: dict[str, Any], classes: tuple[str, ...]) -> Iterator[str]:
+    """What a run goes on with, and its user should know."""
+    if found["looks_like"] == "sigmoids":
+        yield (
+            "all of the teacher's logits lie between 0 and 1, as after a sigmoid: their softmax hardly knows one class "
+            "from another"
+        )
+    if found.get("exchanged"):
+        exchange = Exchange(**found["exchanged"])
+        yield (
+            f"outputs of the teacher look exchanged: with {exchange.words(classes)} it would be right on "
+            f"{exchange.accuracy:.1%}, not {found['train_accuracy']:.1%}"
+        )
+    if found.get("never_said"):
+        names = ", ".join(classes[label] for label in found["never_said"][:5])
+        yield f"the teacher never names {names}"
 
 
 def _advice(exchange: Exchange | None, classes: tuple[str, ...], undecided: float) -> str:

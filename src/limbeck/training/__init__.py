@@ -1,6 +1,7 @@
 """Training: the step, the fit around it, and the arms of a comparison."""
 
 from limbeck.training.arms import ArmName, Distill, WeightedTerm, lesson_of
+from limbeck.training.checkpoint import KEPT
 from limbeck.training.fit import check_parts, configured, fit, gradient_norms
 from limbeck.training.learner import Learner, learner_of
 from limbeck.training.lesson import Lesson
@@ -9,9 +10,11 @@ from limbeck.training.place import Place
 from limbeck.training.schedules import HalfCosine, Linear, Points, Schedule
 from limbeck.training.settings import SGD, AdamW, Constant, Cosine, Fit, OneCycle
 from limbeck.training.step import add_gradients, train_step
+from limbeck.training.step_cost import StepCost, step_cost_of
 from limbeck.training.world import World, join_world
 
 __all__ = [
+    "KEPT",
     "SGD",
     "AdamW",
     "ArmName",
@@ -29,6 +32,7 @@ __all__ = [
     "Place",
     "Points",
     "Schedule",
+    "StepCost",
     "Term",
     "TermSchedule",
     "WeightedTerm",
@@ -41,5 +45,6 @@ __all__ = [
     "join_world",
     "learner_of",
     "lesson_of",
+    "step_cost_of",
     "train_step",
 ]

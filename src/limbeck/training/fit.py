@@ -46,7 +46,7 @@ def fit(student: nn.Module, lesson: Lesson, settings: Fit, *, steps: int, seed: 
         DataError: the ranks do not begin alike.
     """
     check_parts(student, lesson.terms, settings, place.world)
-    with _own_randomness(place.device), learner_of(student, lesson, seed=seed, device=place.device) as learner:
+    with own_randomness(place.device), learner_of(student, lesson, seed=seed, device=place.device) as learner:
         _walk(learner, lesson, settings, steps=steps, seed=seed, place=place)
     return student.eval()
 
@@ -101,7 +101,7 @@ def gradient_norms(student: nn.Module, lesson: Lesson, settings: Fit, *, seed: i
         pupil = copy.deepcopy(student)
         alone_with = replace(lesson, terms=(term,))
         with (
-            _own_randomness(place.device),
+            own_randomness(place.device),
             learner_of(pupil, alone_with, seed=seed, device=place.device) as learner,
         ):
             learner.train()
@@ -125,7 +125,7 @@ def reseed(seed: int, step: int, rank: int, device: torch.device) -> None:
 
 
 @contextmanager
-def _own_randomness(device: torch.device) -> Iterator[None]:
+def own_randomness(device: torch.device) -> Iterator[None]:
     """The caller's generators are left as they were."""
     python, numpy = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
