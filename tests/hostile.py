@@ -737,3 +737,159 @@ UNREAD: tuple[Callable[[Path], Path], ...] = (
     program_whose_names_are_source,
     program_whose_call_specs_are_code,
 )
+
+
+# --- a folder of the Hugging Face hub ---------------------------------------------------------------------------------
+
+
+def hub_folder(folder: Path, config: object = None, weights: bool = True) -> Path:
+    """A folder that looks like a model; nothing in it is ever built."""
+    settings = {"model_type": "bert", "architectures": ["BertForSequenceClassification"]}
+    (folder / "config.json").write_text(json.dumps(settings | config if isinstance(config, dict) else settings))
+    if weights:
+        safetensors(folder / "model.safetensors", {"w": entry([1], 0, 4)}, bytes(4))
+    return folder
+
+
+def canary_code(folder: Path) -> None:
+    (folder / "evil.py").write_text(f"import os\nos.mkdir({str(folder / 'canary')!r})\nclass Evil: pass\n")
+
+
+def hub_with_code_of_its_own(folder: Path) -> Hostile:
+    canary_code(folder)
+    auto = {"AutoConfig": "evil.Evil", "AutoModelForSequenceClassification": "evil.Evil"}
+    return hub_folder(folder, {"model_type": "evil", "auto_map": auto}), "has auto_map, which would have further code"
+
+
+def hub_that_trusts_itself(folder: Path) -> Hostile:
+    return hub_folder(folder, {"trust_remote_code": True}), "has trust_remote_code"
+
+
+def hub_with_code_deep_inside(folder: Path) -> Hostile:
+    canary_code(folder)
+    inner = {"text_config": [{"auto_map": {"AutoModel": "evil.Evil"}}]}
+    return hub_folder(folder, inner), "has auto_map"
+
+
+def hub_with_a_strangers_attention(folder: Path) -> Hostile:
+    return hub_folder(folder, {"attn_implementation": "evil/kernel"}), "has attn_implementation 'evil/kernel'"
+
+
+def hub_with_a_hidden_attention(folder: Path) -> Hostile:
+    return hub_folder(folder, {"_attn_implementation_internal": "evil/kernel"}), "has _attn_implementation_internal"
+
+
+def hub_with_a_quantiser(folder: Path) -> Hostile:
+    return hub_folder(folder, {"quantization_config": {"quant_method": "evil"}}), "has quantization_config"
+
+
+def hub_of_a_billion_labels(folder: Path) -> Hostile:
+    return hub_folder(folder, {"num_labels": 10**9}), "has num_labels 1000000000, above 131,072"
+
+
+def hub_of_a_million_layers(folder: Path) -> Hostile:
+    return hub_folder(folder, {"depths": [2, 10**6]}), "has depths [2, 1000000], above 4,096"
+
+
+def hub_of_pickles(folder: Path) -> Hostile:
+    (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Canary(folder)))
+    return hub_folder(folder, weights=False), "has its weights in pytorch_model.bin, a pickle"
+
+
+def hub_of_a_renamed_pickle(folder: Path) -> Hostile:
+    (folder / "model.safetensors").write_bytes(pickle.dumps(Canary(folder)))
+    return hub_folder(folder, weights=False), "it is a pickle"
+
+
+def hub_with_an_adapter(folder: Path) -> Hostile:
+    (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "evil/model"}))
+    return hub_folder(folder), "holds an adapter"
+
+
+def hub_whose_config_is_a_bomb(folder: Path) -> Hostile:
+    hub_folder(folder)
+    os.truncate(folder / "config.json", 100 * 2**20)
+    return folder, "has 104,857,600 bytes"
+
+
+def hub_whose_config_is_nested(folder: Path) -> Hostile:
+    hub_folder(folder)
+    (folder / "config.json").write_text("[" * 1_000_000)
+    return folder, "is no readable JSON"
+
+
+def hub_whose_config_is_a_list(folder: Path) -> Hostile:
+    hub_folder(folder)
+    (folder / "config.json").write_text("[1]")
+    return folder, "holds one list"
+
+
+def hub_whose_config_is_elsewhere(folder: Path) -> Hostile:
+    inside = folder / "model"
+    inside.mkdir()
+    hub_folder(inside)
+    (inside / "config.json").rename(folder / "secret.json")
+    (inside / "config.json").symlink_to("../secret.json")
+    return inside, "is a link out of the folder"
+
+
+def hub_whose_weights_are_elsewhere(folder: Path) -> Hostile:
+    inside = folder / "model"
+    inside.mkdir()
+    hub_folder(inside)
+    (inside / "model.safetensors").rename(folder / "secret.safetensors")
+    (inside / "model.safetensors").symlink_to(folder / "secret.safetensors")
+    return inside, "is a link out of the folder"
+
+
+def hub_whose_weights_never_end(folder: Path) -> Hostile:
+    (folder / "model.safetensors").symlink_to("/dev/zero")
+    return hub_folder(folder, weights=False), "a device or a pipe"
+
+
+def hub_index(folder: Path, *names: object) -> Path:
+    index = {"metadata": {}, "weight_map": {f"w{n}": name for n, name in enumerate(names)}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    return hub_folder(folder, weights=False)
+
+
+def hub_whose_index_leads_up_the_tree(folder: Path) -> Hostile:
+    return hub_index(folder, "../../../etc/passwd"), "names the file '../../../etc/passwd'"
+
+
+def hub_whose_index_is_absolute(folder: Path) -> Hostile:
+    return hub_index(folder, "/etc/passwd.safetensors"), "names the file '/etc/passwd.safetensors'"
+
+
+def hub_whose_index_names_a_pickle(folder: Path) -> Hostile:
+    (folder / "part.bin").write_bytes(pickle.dumps(Canary(folder)))
+    return hub_index(folder, "part.bin"), "names the file 'part.bin'"
+
+
+def hub_whose_index_names_nothing(folder: Path) -> Hostile:
+    return hub_index(folder), "names no files"
+
+
+HUB: tuple[Builder, ...] = (
+    hub_with_code_of_its_own,
+    hub_that_trusts_itself,
+    hub_with_code_deep_inside,
+    hub_with_a_strangers_attention,
+    hub_with_a_hidden_attention,
+    hub_with_a_quantiser,
+    hub_of_a_billion_labels,
+    hub_of_a_million_layers,
+    hub_of_pickles,
+    hub_of_a_renamed_pickle,
+    hub_with_an_adapter,
+    hub_whose_config_is_a_bomb,
+    hub_whose_config_is_nested,
+    hub_whose_config_is_a_list,
+    hub_whose_config_is_elsewhere,
+    hub_whose_weights_are_elsewhere,
+    hub_whose_weights_never_end,
+    hub_whose_index_leads_up_the_tree,
+    hub_whose_index_is_absolute,
+    hub_whose_index_names_a_pickle,
+    hub_whose_index_names_nothing,
+)

@@ -11,6 +11,7 @@ from limbeck.teachers.ensemble import Ensemble, EnsembleTeacher, check_members
 from limbeck.teachers.function import CallableTeacher
 from limbeck.teachers.given import teacher_of
 from limbeck.teachers.gives import Gives, Logits, Probabilities, Votes
+from limbeck.teachers.huggingface import HubTeacher
 from limbeck.teachers.module import ModuleTeacher
 from limbeck.teachers.onnx_file import OnnxTeacher, SessionTeacher
 from limbeck.teachers.picked import Picked
@@ -33,6 +34,7 @@ TEACHERS: dict[str, type[TeacherSpec]] = {
     "program": ProgramTeacher,
     "weights": WeightsTeacher,
     "timm": TimmTeacher,
+    "huggingface": HubTeacher,
 }
 """Name in a recipe -> the class that is both the setting and what opens the teacher."""
 
@@ -50,6 +52,7 @@ __all__ = [
     "EnsembleTeacher",
     "Exchange",
     "Gives",
+    "HubTeacher",
     "LabelStore",
     "Labels",
     "Live",

@@ -104,7 +104,7 @@ class ModuleTeacher:
 
     def seen(self, inputs: Tensor) -> Tensor:
         """What the network itself is shown of stored inputs [N, ...], in memory of its own."""
-        return own_memory(self.preprocess(inputs.to(self.device)), inputs).to(self._dtype)
+        return _in(own_memory(self.preprocess(inputs.to(self.device)), inputs), self._dtype)
 
     def _way_for(self, seen: Tensor) -> _Way:
         lowered = self.precision == "bf16"
@@ -124,7 +124,7 @@ class ModuleTeacher:
         if way.batch is not None and 0 < count < way.batch:
             # One shape for all: weights are arranged for it, and no bit depends on how many are asked at once.
             part = torch.cat([part, part[-1:].expand(way.batch - count, *part.shape[1:])])
-        part = part.to(way.dtype)
+        part = _in(part, way.dtype)
         if part.ndim == 4:
             part = part.contiguous(memory_format=way.layout)
         # Taps watch for tensors overwritten in place, of which inference tensors keep no count.
@@ -187,6 +187,11 @@ class ModuleTeacher:
     def size(self) -> int:
         """See `Teacher.size`."""
         return parameters(self.module)
+
+
+def _in(values: Tensor, dtype: torch.dtype) -> Tensor:
+    """In another precision; whole numbers, which name something, stay."""
+    return values.to(dtype) if values.is_floating_point() else values
 
 
 def _cut(values: Tensor, asked: int, count: int) -> Tensor:

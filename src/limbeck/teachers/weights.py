@@ -69,7 +69,7 @@ def load_weights(path: Path, module: nn.Module, what: str) -> None:
     """
     refuse_pickle(path)
     size = foreign_file(path, what=_WHAT, most=MOST_BYTES)
-    _check_header(path, size)
+    check_header(path, size)
     wanted = module.state_dict()
     try:
         with safe_open(path, framework="pt") as file:
@@ -82,7 +82,7 @@ def load_weights(path: Path, module: nn.Module, what: str) -> None:
         raise _unreadable(path, str(error)) from None
 
 
-def _check_header(path: Path, size: int) -> None:
+def check_header(path: Path, size: int) -> None:
     """Refuse what is no safetensors file, before a parser takes memory for what it declares."""
     with open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
