@@ -322,7 +322,8 @@ def test_a_misspelt_name_is_named_with_the_nearest(key: str, value: Any, near: s
         ("data.validation", -1),
         ("distill.alpha", "0.1"),
         ("distill.terms", {"weight": 1}),
-        ("distill.views", 2),
+        ("distill.views", 0),
+        ("distill.views", "often"),
         ("proof.seeds", 5),
         ("proof.seeds", []),
         ("proof.seeds", [1, 1]),
@@ -481,6 +482,19 @@ def test_doubts_that_are_not_stored_cannot_be_shuffled():
     assert "shuffled-teacher permutes stored signals" in refusal(values).came
 
 
+def test_stored_views_need_something_that_makes_them():
+    assert "fit.augment makes no views" in refusal(least(distill={"views": 4})).came
+    recipe_from_tree(least(distill={"views": 4}, fit={"augment": {"shift": 1}}), {}, where="here")
+
+
+def test_mixes_are_not_answered_by_what_was_said_of_a_plain_example():
+    mixes = {"augment": {"mixup": 0.2}}
+    assert "that about a plain example" in refusal(least(fit=mixes)).came
+    for views in (2, "live"):
+        recipe_from_tree(least(fit=mixes, distill={"views": views}), {}, where="here")
+    recipe_from_tree(least(fit=mixes, proof={"arms": ["scratch", "label-smoothing"]}), {}, where="here")
+
+
 def test_a_recipe_that_does_not_exist(tmp_path: Path):
     with pytest.raises(RecipeError, match="No such file"):
         read_recipe(tmp_path / "none.yaml")
@@ -506,5 +520,6 @@ def test_stored_features_of_plain_examples_are_refused_for_augmented_students():
     }
     with pytest.raises(RecipeError, match="stored features are those of the plain example: set"):
         recipe_from_tree(given_tree, changes, where="here")
-    recipe_from_tree(given_tree, {**changes, "distill.views": "live"}, where="here")
+    for views in ("live", 2):
+        recipe_from_tree(given_tree, {**changes, "distill.views": views}, where="here")
     recipe_from_tree(given_tree, {**changes, "fit.augment": {}}, where="here")

@@ -342,3 +342,13 @@ def test_a_path_to_an_ensemble_says_where_its_members_lie(tmp_path: Path):
     with pytest.raises(DataError, match="holds an ensemble of 1") as caught:
         SavedTeacher(path=str(tmp_path / "teacher")).open(Audience(None, None))
     assert "member-0" in caught.value.do
+
+
+@pytest.mark.parametrize("views", [3, "live"])
+def test_a_run_with_mixed_views_is_a_run_like_another(npz: Path, tmp_path: Path, views: Any):
+    arms = ["distilled", "scratch", "hard-teacher", *(["shuffled-teacher"] if views == 3 else [])]
+    changes = {"distill.views": views, "fit.augment": {"shift": 1, "mixup": 0.4}, "proof.arms": arms}
+    changes["distill.terms"] = [{"weight": 0.1, "objective": {"name": "hint", "student": "head", "teacher": "head"}}]
+    first, again = (run_tree(tree(npz, tmp_path / name), changes) for name in ("first", "again"))
+    assert measured(first) == measured(again)
+    assert first["labels"]["views"] == (3 if views == 3 else 1)

@@ -193,11 +193,14 @@ class Recipe:
         if self.proof.on == "validation" and not self.data.validation:
             raise ValueError("proof.on is validation, so data.validation must say how many examples to hold out")
         if self.distill.views == "live" and "shuffled-teacher" in self.proof.arms:
-            raise ValueError("shuffled-teacher permutes stored signals: set distill.views to 1, or leave the arm out")
-        if self.fit.augment.active and self.distill.teacher_taps and self.distill.views != "live":
+            raise ValueError(
+                "shuffled-teacher permutes stored signals: set distill.views to a number, or leave the arm out"
+            )
+        self._check_views()
+        if self.fit.augment.active and self.distill.teacher_taps and self.distill.views == 1:
             raise ValueError(
                 "with fit.augment the student sees views, and stored features are those of the plain example: "
-                "set distill.views: live, or leave out fit.augment or the terms on features"
+                "set distill.views: live or more than 1, or leave out fit.augment or the terms on features"
             )
         if self.labels.k is not None and self.distill.temperature is not None:
             raise ValueError(
@@ -208,6 +211,17 @@ class Recipe:
             raise ValueError("the arm direct leaves out assistants and generations, and there are none: leave it out")
         if isinstance(self.teacher, TeacherEnsemble) and self.distill.teacher_taps:
             raise ValueError("an ensemble has no parts to tap: take one teacher, or leave out the terms on features")
+
+    def _check_views(self) -> None:
+        views, augment = self.distill.views, self.fit.augment
+        if views not in (1, "live") and not augment.active:
+            raise ValueError(f"distill.views is {views}, and fit.augment makes no views: set views: 1, or fit.augment")
+        deaf = {"scratch", "label-smoothing"}
+        if views == 1 and augment.mixes and not set(self.proof.arms) <= deaf:
+            raise ValueError(
+                "with mixup and cutmix the student sees mixes, and the stored answer is that about a plain example: "
+                "set distill.views: live or more than 1, or leave the mixes out"
+            )
 
 
 def encoding_of(recipe: Recipe) -> Encoding:

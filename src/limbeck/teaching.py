@@ -15,13 +15,13 @@ from typing import Any
 
 from torch import nn
 
-from limbeck.data import Examples, derive_seed
+from limbeck.data import STORED_VIEWS, Examples, Views, derive_seed
 from limbeck.errors import DataError, LimbeckError, RecipeError
 from limbeck.files import MANIFEST
 from limbeck.models import ModelSpec, initialise
 from limbeck.objectives import CrossEntropy
 from limbeck.preparation import Materials, Prepared
-from limbeck.recipe import GivenModel, GivenTeacher, TeacherEnsemble, TrainedTeacher, encoding_of
+from limbeck.recipe import GivenModel, GivenTeacher, Recipe, TeacherEnsemble, TrainedTeacher, encoding_of
 from limbeck.rundir import Run, check_origin, origin_of
 from limbeck.students import check_pairing, check_terms, new_student
 from limbeck.teachers import (
@@ -252,12 +252,21 @@ def settle(opened: Run, teacher: Teacher, data: Prepared) -> dict[str, Any]:
     return found
 
 
+def views_of(recipe: Recipe, examples: Examples) -> Views | None:
+    """The views that are labelled; None is the plain example."""
+    count = recipe.distill.views
+    if count in (1, "live"):
+        return None
+    return Views(examples, recipe.fit.augment, seed=STORED_VIEWS, cycle=int(count))
+
+
 def ask_once(opened: Run, teacher: Teacher, data: Prepared) -> LabelStore:
     """The label store of a run; every rank asks about a part."""
     store = label(
         opened.directory / "labels",
         _labelling(opened, teacher),
         data.train,
+        views=views_of(opened.recipe, data.train),
         encoding=encoding_of(opened.recipe),
         watch=opened.watch,
         stop=opened.stop,
@@ -273,7 +282,8 @@ def store_state(opened: Run, teacher: Teacher, data: Prepared) -> StoreState:
         DataError: the store is damaged.
     """
     encoding = encoding_of(opened.recipe)
-    return state_of(opened.directory / "labels", _labelling(opened, teacher), data.train, encoding=encoding)
+    root, views = opened.directory / "labels", views_of(opened.recipe, data.train)
+    return state_of(root, _labelling(opened, teacher), data.train, views=views, encoding=encoding)
 
 
 def _labelling(opened: Run, teacher: Teacher) -> Teacher:

@@ -6,12 +6,13 @@ from limbeck.data.preprocess import Preprocess
 from limbeck.data.randomness import derive_seed, random_bits
 from limbeck.data.sources import SOURCES, Digits, Idx, Images, Npz, Source, Splits, from_arrays
 from limbeck.data.splits import choose, hold_out, labelled_subset
-from limbeck.data.viewing import Seen, Views
+from limbeck.data.viewing import STORED_VIEWS, Seen, Views
 from limbeck.data.views import Augment
 from limbeck.signal import UNLABELLED
 
 __all__ = [
     "SOURCES",
+    "STORED_VIEWS",
     "UNLABELLED",
     "Augment",
     "Digits",

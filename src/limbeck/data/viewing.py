@@ -15,6 +15,9 @@ from limbeck.data.examples import Examples
 from limbeck.data.randomness import derive_seed, random_bits
 from limbeck.data.views import Augment
 
+STORED_VIEWS = derive_seed("stored views")
+"""The seed of the views that a store holds the answers to: one for all students, whatever their seeds."""
+
 
 @dataclass(frozen=True, eq=False)
 class Seen:

@@ -220,6 +220,11 @@ def _notes(record: Record) -> str:
         notes.append(f"{data['duplicates']:,} training examples repeat another; each content was labelled once.")
     if any(recipe["fit"]["augment"].values()) and recipe["distill"]["views"] == 1:
         notes.append("Students saw augmented views; the teacher's labels are those of the plain images.")
+    if recipe["distill"]["views"] not in (1, "live"):
+        notes.append(
+            f"Students that hear the teacher saw {recipe['distill']['views']} recorded views of each example in turn, "
+            "each with the teacher's answer to it; the others saw fresh views."
+        )
     if recipe["distill"]["views"] == "live":
         notes.append("The teacher was also asked at every step, about the very view that the student saw.")
     if data["measured_on"] == "validation":

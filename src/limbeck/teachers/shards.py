@@ -49,7 +49,7 @@ class Shards:
         """
         return cls(directory, read_manifest(directory))
 
-    @property
+    @cached_property
     def names(self) -> list[str]:
         """Of the files, in their order."""
         return sorted(self.manifest["files"])
@@ -93,19 +93,15 @@ class Shards:
     def take(self, places: Tensor) -> Shard:
         """The rows [B] of records at these places, from however many shards."""
         starts = torch.tensor([0, *self.counts]).cumsum(0) * self.manifest["views"]
-        shard_B = torch.bucketize(places, starts[1:], right=True)
+        number_B = torch.bucketize(places, starts[1:], right=True)
+        offsets = (places - starts[number_B]).tolist()
+        # One look-up a row: those of a batch lie in nearly as many shards as it has rows.
+        found = [(self.read(self.names[number]), row) for number, row in zip(number_B.tolist(), offsets, strict=True)]
         rows: Shard = {}
-        for number in shard_B.unique().tolist():
-            here = (shard_B == number).nonzero()[:, 0]
-            shard = self.read(self.names[number])
-            for name in signal_names(shard):
-                values = shard[name]
-                found = values[places[here] - starts[number]]
-                if name not in rows:
-                    rows[name] = torch.empty(len(places), *values.shape[1:], dtype=values.dtype)
-                if rows[name].dtype != found.dtype:
-                    rows[name] = rows[name].float()
-                rows[name][here] = found.to(rows[name].dtype)
+        for name in signal_names(found[0][0]):
+            parts = [shard[name][row] for shard, row in found]
+            one_kind = len({part.dtype for part in parts}) == 1
+            rows[name] = torch.stack(parts if one_kind else [part.float() for part in parts])
         return rows
 
 
@@ -118,7 +114,7 @@ def signals_of(shards: Shards, places_N: Tensor, encoding: Encoding) -> "Stored 
     """The signals of examples whose keys are at these places [N]: in memory, or on the disk where they are many."""
     classes, views = shards.manifest["width"], shards.manifest["views"]
     if shards.bytes > IN_MEMORY:
-        return Mapped(shards, places_N, encoding)
+        return Mapped(shards, places_N[:, None].expand(-1, views), encoding)
     wanted = (places_N[:, None] * views + torch.arange(views)).flatten()
     parts = [shards.read(name) for name in shards.names]
     # Shards of float16 beside one of float32 are raised by `cat`.
@@ -132,7 +128,7 @@ class Mapped:
 
     Args:
         shards: of the store.
-        places: [N] of each example's key.
+        places: [N, V] of the key that answers for each view of each example.
         encoding: that wrote them.
     """
 
@@ -143,7 +139,8 @@ class Mapped:
     def fetch(self, rows: Tensor, inputs: Tensor, numbers: Tensor) -> Signal:
         """See `Signals.fetch`."""
         views = self.shards.manifest["views"]
-        records = self.places[rows.cpu()] * views + numbers.cpu() % views
+        rows, numbers = rows.cpu(), numbers.cpu() % views
+        records = self.places[rows, numbers] * views + numbers
         return self.encoding.decode(self.shards.take(records), self.shards.manifest["width"]).to(inputs.device)
 
     def to(self, device: torch.device) -> "Mapped":
@@ -156,7 +153,8 @@ class Mapped:
         predicted = []
         for name in self.shards.names:
             shard = self.shards.read(name)
-            firsts = {key: shard[key][::views] for key in signal_names(shard) if not key.startswith(TAP)}
-            predicted.append(first_choices(self.encoding.decode(firsts, classes)))
-        foreign_N = permuted_within(torch.cat(predicted)[self.places], seed)
-        return replace(self, places=self.places[foreign_N])
+            logits = {key: shard[key] for key in signal_names(shard) if not key.startswith(TAP)}
+            predicted.append(first_choices(self.encoding.decode(logits, classes)).view(-1, views))
+        each_V = torch.arange(views)
+        foreign_NV = permuted_within(torch.cat(predicted)[self.places, each_V], seed)
+        return replace(self, places=self.places[foreign_NV, each_V])

@@ -63,12 +63,14 @@ class Stored:
 
     def shuffled(self, seed: int) -> "Stored":
         """Signals permuted among examples of one predicted class: right answers, foreign doubts."""
-        firsts = {name: values[:: self.views] for name, values in self.tensors.items() if not name.startswith(TAP)}
-        return self.select(permuted_within(first_choices(self.encoding.decode(firsts, self.classes)), seed))
+        logits = {name: values for name, values in self.tensors.items() if not name.startswith(TAP)}
+        predicted_NV = first_choices(self.encoding.decode(logits, self.classes)).view(-1, self.views)
+        return self.select(permuted_within(predicted_NV, seed))
 
     def select(self, rows: Tensor) -> "Stored":
-        """The signals of rows [M] of the examples, in their order."""
-        at = (rows[:, None] * self.views + torch.arange(self.views)).flatten()
+        """The signals of rows [M] of the examples, in their order; with [M, V] each view has rows of its own."""
+        rows_MV = rows if rows.ndim == 2 else rows[:, None]
+        at = (rows_MV * self.views + torch.arange(self.views)).flatten()
         return replace(self, tensors={name: values[at] for name, values in self.tensors.items()})
 
 
@@ -110,11 +112,12 @@ def first_choices(signal: Signal) -> Tensor:
     return first_N if signal.top is None else signal.top.ids.gather(1, first_N[:, None])[:, 0]
 
 
-def permuted_within(predicted_N: Tensor, seed: int) -> Tensor:
-    """For each example another of the same class [N], all of them once."""
+def permuted_within(predicted_NV: Tensor, seed: int) -> Tensor:
+    """For each view of each example another example [N, V] whose view is of the same class, all of them once."""
     generator = torch.Generator().manual_seed(seed)
-    foreign_N = torch.arange(len(predicted_N))
-    for label in predicted_N.unique():
-        rows = (predicted_N == label).nonzero()[:, 0]
-        foreign_N[rows] = rows[torch.randperm(len(rows), generator=generator)]
-    return foreign_N
+    foreign_NV = torch.empty_like(predicted_NV)
+    for view, predicted_N in enumerate(predicted_NV.unbind(dim=1)):
+        for label in predicted_N.unique():
+            rows = (predicted_N == label).nonzero()[:, 0]
+            foreign_NV[rows, view] = rows[torch.randperm(len(rows), generator=generator)]
+    return foreign_NV

@@ -57,8 +57,9 @@ class Distill:
             objective.
         objective: the soft-label objective.
         terms: further objectives.
-        views: 1 uses the stored signal of the plain example for all its views; live asks the teacher about every
-            view, at its cost.
+        views: 1 uses the stored signal of the plain example for all its views; a larger number V stores the signals of
+            V views, and students see these in turn; live asks the teacher about every view, at its cost (Beyer 2022,
+            arXiv 2106.05237, of patience and consistency).
     """
 
     alpha: float | AnySchedule | None = None
@@ -67,12 +68,10 @@ class Distill:
     temperature: AnySchedule | None = None
     objective: AnyObjective = field(default_factory=SoftTargets)
     terms: tuple[WeightedTerm, ...] = ()
-    views: Literal[1, "live"] = 1
+    views: int | Literal["live"] = 1
 
     def __post_init__(self) -> None:
-        for term in self.terms:
-            if not isinstance(term, WeightedTerm):
-                raise ValueError(f"terms are WeightedTerm(weight=..., objective=...), not {term!r}")
+        self._check_kinds()
         pair = [weight for weight in (self.student_weight, self.distillation_weight) if weight is not None]
         if self.alpha is not None and pair:
             raise ValueError("give alpha, or student_weight and distillation_weight, not both forms")
@@ -88,6 +87,13 @@ class Distill:
             raise ValueError(f"the weights must be at least 0 and one of them above, not {pair[0]} and {pair[1]}")
         if self.temperature is not None:
             self._begin_at(self.temperature)
+
+    def _check_kinds(self) -> None:
+        if self.views != "live" and self.views < 1:
+            raise ValueError(f"views must be 1 or more, or live, not {self.views}")
+        for term in self.terms:
+            if not isinstance(term, WeightedTerm):
+                raise ValueError(f"terms are WeightedTerm(weight=..., objective=...), not {term!r}")
 
     def _begin_at(self, temperature: float | Schedule) -> None:
         """Give the objective the temperature of the first step; a number is then the objective's alone."""
@@ -181,11 +187,13 @@ def lesson_of(
             raise RecipeError(
                 "the arm shuffled-teacher came with distill.views: live",
                 expected="stored signals, which can be permuted",
-                do="set distill.views: 1, or leave the arm out",
+                do="set distill.views to a number, or leave the arm out",
             )
         signals = signals.shuffled(derive_seed(seed, "shuffled-teacher"))
     heard = any(term.objective.traits.hears_teacher for term in loss)
-    return Lesson(examples, signals if heard else None, loss, preprocess)
+    # A student that hears no stored views sees fresh ones.
+    views = distill.views if heard and distill.views != "live" else 1
+    return Lesson(examples, signals if heard else None, loss, preprocess, views)
 
 
 def _without_doubts(loss: Sequence[Term]) -> tuple[Term, ...]:

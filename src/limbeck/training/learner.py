@@ -51,12 +51,22 @@ class Learner(nn.Module):
         return Signal(logits_NC, features)
 
     def values(self, term: Term, output: Signal, batch: Batch) -> Tensor:
-        """The values of a term [N], before its weight."""
+        """The values of a term [N], before its weight.
+
+        What hears labels hears both of a mix, each by its share: it is linear in them (Zhang 2018, arXiv 1710.09412).
+        """
+        own_N = self._values(term, output, batch, batch.labels)
+        if batch.partners is None or "labels" not in term.objective.traits.needs:
+            return own_N
+        assert batch.shares is not None, "a mix has shares"
+        return batch.shares * own_N + (1 - batch.shares) * self._values(term, output, batch, batch.partners)
+
+    def _values(self, term: Term, output: Signal, batch: Batch, labels: Tensor) -> Tensor:
         if term.name not in self.learnt:
-            return term.objective(output, batch.signal, batch.labels)
+            return term.objective(output, batch.signal, labels)
         objective = term.objective
         assert isinstance(objective, TapObjective), "only these learn"
-        return objective(output, batch.signal, batch.labels, self.learnt[term.name])
+        return objective(output, batch.signal, labels, self.learnt[term.name])
 
 
 @contextmanager

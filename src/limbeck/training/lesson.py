@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from limbeck.data import Examples, Preprocess, derive_seed
+from limbeck.data import STORED_VIEWS, Examples, Preprocess, Views, derive_seed
 from limbeck.teachers import Signals
 from limbeck.training.ledger import Stopwatch
 from limbeck.training.loss import Batch, Counts, Term
@@ -16,12 +16,22 @@ from limbeck.training.settings import Fit
 
 @dataclass(frozen=True)
 class Lesson:
-    """What one fit learns from: examples, what the teacher said of them, and the terms of the loss."""
+    """What one fit learns from: examples, what the teacher said of them, and the terms of the loss.
+
+    Args:
+        examples: what is seen.
+        signals: of the teacher; None where none is heard.
+        terms: of the loss.
+        preprocess: from stored inputs to what the student takes.
+        views: of how many views of each example the signals are, one after the other whatever the epochs; with 1 every
+            epoch is a view of its own, and the signals are of the plain example, or of that very view.
+    """
 
     examples: Examples
     signals: Signals | None
     terms: tuple[Term, ...]
     preprocess: Preprocess
+    views: int = 1
 
     def terms_at(self, step: int, steps: int) -> tuple[Term, ...]:
         """The terms of the loss at `step` (from 0) of `steps`, schedules resolved."""
@@ -38,12 +48,13 @@ class Reader:
 
     def __init__(self, lesson: Lesson, settings: Fit, seed: int, place: Place, layout: torch.memory_format) -> None:
         examples = lesson.examples
-        self.inputs, self.labels = examples.inputs.to(place.device), examples.labels.to(place.device)
+        self.labels, self.device = examples.labels.to(place.device), place.device
         self.preprocess, self.world, self.layout = lesson.preprocess, place.world, layout
         self.seconds = {"data": 0.0, "teacher": 0.0}
         self.signals = None if lesson.signals is None else lesson.signals.to(place.device)
-        self.augment, self.seed = settings.augment, derive_seed(seed, "views")
-        self.stream_ids = examples.stream_ids.to(place.device) if settings.augment.active else None
+        cycle = lesson.views if lesson.views > 1 else None
+        own = derive_seed(seed, "views") if cycle is None else STORED_VIEWS
+        self.views = Views(examples, settings.augment, seed=own, cycle=cycle, device=place.device)
         self.accumulate = settings.accumulate
 
     def batches(self, rows: Tensor, epochs: Tensor) -> Iterator[Batch]:
@@ -55,13 +66,12 @@ class Reader:
         )
         for part_rows, part_epochs in parts:
             with Stopwatch(self.seconds, "data"):
-                part_rows, part_epochs = part_rows.to(self.inputs.device), part_epochs.to(self.inputs.device)
-                seen = self.inputs[part_rows]
-                if self.stream_ids is not None:
-                    seen = self.augment(seen, self.stream_ids[part_rows], seed=self.seed, view=part_epochs)
-                inputs = self.preprocess(seen)
+                part_rows, part_epochs = part_rows.to(self.device), part_epochs.to(self.device)
+                seen = self.views.seen(part_rows, part_epochs)
+                inputs = self.preprocess(seen.inputs)
                 if inputs.ndim == 4:
                     inputs = inputs.contiguous(memory_format=self.layout)
             with Stopwatch(self.seconds, "teacher"):
-                signal = self.signals.fetch(part_rows, seen, part_epochs) if self.signals is not None else None
-            yield Batch(inputs, self.labels[part_rows], signal)
+                signal = self.signals.fetch(part_rows, seen.inputs, part_epochs) if self.signals is not None else None
+            partners = None if seen.partners is None else self.labels[seen.partners]
+            yield Batch(inputs, self.labels[part_rows], signal, partners, seen.shares)

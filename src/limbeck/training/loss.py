@@ -53,11 +53,21 @@ class Term:
 
 @dataclass(frozen=True)
 class Batch:
-    """A micro-batch: what the student sees [N, ...], its labels [N], what the teacher said of it."""
+    """A micro-batch.
+
+    Args:
+        inputs: what the student sees, [N, ...].
+        labels: [N].
+        signal: what the teacher said of it.
+        partners: [N] the labels of what was mixed into each example; None where nothing is mixed.
+        shares: [N] what of each is its own; None likewise.
+    """
 
     inputs: Tensor
     labels: Tensor
     signal: Signal | None
+    partners: Tensor | None = None
+    shares: Tensor | None = None
 
 
 @dataclass(frozen=True)
