@@ -102,8 +102,9 @@ def estimate(
     teachers = [_teacher(opened, data, spec, seed) for seed, spec in still_to_train(opened)]
     assistants, heard, answering = _assistants(opened, data, materials, teacher)
     students, measuring = _students(opened, data, materials, heard, asked.seconds_each)
-    missing = state.wanted - state.answered
-    each = state.bytes / state.answered if state.answered else _bytes_each(opened, heard)
+    views = 1 if opened.recipe.distill.views == "live" else int(opened.recipe.distill.views)
+    missing = views * (state.wanted - state.answered)
+    each = state.bytes / (views * state.answered) if state.answered else _bytes_each(opened, heard)
     asking = asked.seconds_each * len(data.measured) if asked.teacher.knows(data.measured) else 0.0
     seconds = (
         Part("start", loading + warming),
@@ -114,7 +115,7 @@ def estimate(
         Part("measuring", measuring + asking),
     )
     disk = (
-        Part("labels", missing * each + len(assistants) * state.wanted * each),
+        Part("labels", missing * each + len(assistants) * views * state.wanted * each),
         Part("teacher", _bytes(teachers)),
         Part("assistants", _bytes(assistants)),
         Part("students", _bytes(students)),
@@ -122,7 +123,7 @@ def estimate(
     return Estimate(
         seconds=tuple(part for part in seconds if part.amount or part.says),
         disk=tuple(part for part in disk if part.amount),
-        memory=_memory(len(data.train) * _bytes_each(opened, heard)),
+        memory=_memory(views * len(data.train) * _bytes_each(opened, heard)),
         gpu=_gpu(opened.device),
         disk_free=free_bytes(opened.directory),
         memory_there=memory_bytes(),
