@@ -7,7 +7,6 @@ from asking import FIRST, examples_of, net, teacher
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from limbeck.errors import DataError
 from limbeck.teachers import Encoding, Labels, Live, TableTeacher, ask_all, spread
 from limbeck.teachers.encoding import halved
 
@@ -118,36 +117,6 @@ def test_the_manifest_tells_what_top_k_lost(open_store):
     assert manifest["largest_tail"] == pytest.approx(tail.max(), rel=1e-3)
     assert 0 < manifest["mean_error"] <= manifest["largest_error"] < 1e-2
     assert 0 <= manifest["mean_divergence"] <= manifest["largest_divergence"]
-
-
-def test_another_k_or_temperature_or_encoding_has_another_store(open_store):
-    examples = examples_of(40)
-    encodings = [
-        Encoding(),
-        Encoding(Labels(encoding="fp32")),
-        TOP2,
-        Encoding(TOP2.labels, (1.0, 2.0)),
-        Encoding(Labels(encoding="top-k", k=1), (1.0, 4.0)),
-    ]
-    assert len({open_store(teacher(), examples, encoding=each).directory for each in encodings}) == 5
-    # Without a tail the loss's temperature is nothing to the store.
-    assert (
-        open_store(teacher(), examples, encoding=Encoding(Labels(), (1.0, 9.0))).directory
-        == open_store(teacher(), examples).directory
-    )
-
-
-def test_a_top_k_teacher_that_moved_is_found_out(open_store):
-    examples = examples_of(40)
-    open_store(teacher(), examples, encoding=TOP2)
-    moved = net()
-    moved.factor = 1.05
-    with pytest.raises(DataError, match="otherwise than when"):
-        open_store(teacher(moved), examples, encoding=TOP2)
-    turned = net()
-    turned.forward = lambda inputs: net().eval()(inputs).roll(1, dims=1)
-    with pytest.raises(DataError, match="otherwise than when"):
-        open_store(teacher(turned), examples, encoding=TOP2)
 
 
 def test_a_shuffled_top_k_store_keeps_the_first_choice(open_store):

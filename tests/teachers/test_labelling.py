@@ -145,18 +145,6 @@ def test_views_are_labelled_alike_in_any_order_and_after_a_stop(tmp_path):
     assert fingerprints(other.directory) == fingerprints(whole.directory)
 
 
-def test_other_views_have_another_store(open_store):
-    examples = examples_of(40)
-    views = [
-        None,
-        views_of(examples),
-        views_of(examples, 4),
-        Views(examples, Augment(shift=1), seed=6, cycle=3),
-        Views(examples, Augment(shift=2), seed=5, cycle=3),
-    ]
-    assert len({open_store(teacher(), examples, views=each).directory for each in views}) == 5
-
-
 # --- on the disk -----------------------------------------------------------------------------------------------------
 
 

@@ -85,8 +85,21 @@ class Labelling:
         return (self.directory / MANIFEST).exists()
 
     def shards(self) -> Shards:
-        """Those that are sealed; none yet is no error."""
-        return Shards.sealed(self.directory) if self.sealed else Shards(self.directory, {"files": {}})
+        """Those that are sealed; none yet is no error.
+
+        Raises:
+            DataError: the manifest was edited, or is that of another store.
+        """
+        if not self.sealed:
+            return Shards(self.directory, {"files": {}})
+        shards = Shards.sealed(self.directory)
+        if digest(shards.manifest.get("fingerprint")) != digest(self.facts):
+            raise DataError(
+                f"{self.directory / MANIFEST} is that of another label store",
+                expected="answers of this teacher, to these views, in this encoding: the name of a store tells which",
+                do=f"move the store back to where it was, or delete {self.directory} to ask the teacher",
+            )
+        return shards
 
     def places(self, shards: Shards) -> Tensor:
         """[G] where each key lies among the sealed shards, -1 where in none."""
