@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from limbeck.errors import RecipeError
@@ -123,6 +123,7 @@ plain = st.recursive(
 
 
 @given(plain)
+@example({"a": "?0"})
 @settings(max_examples=100, deadline=None)
 def test_what_is_written_is_read_again(value: object):
     found = parse_yaml(write_yaml({"a": value}), where="r")["a"]

@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, NodeEvent
+from ruamel.yaml.representer import SafeRepresenter
 
 from limbeck.errors import RecipeError
 
@@ -80,8 +81,19 @@ def write_yaml(tree: Any) -> str:
     return stream.getvalue()
 
 
+class _Representer(SafeRepresenter):
+    """It quotes a text that begins with a question mark, which would be read as a key in `{...}`."""
+
+
+_Representer.add_representer(
+    str,
+    lambda own, text: own.represent_scalar("tag:yaml.org,2002:str", text, style="'" if text.startswith("?") else None),
+)
+
+
 def _yaml() -> Any:
     yaml: Any = YAML(typ="safe", pure=True)
+    yaml.Representer = _Representer
     yaml.default_flow_style = None
     yaml.sort_base_mapping_type_on_output = False
     yaml.width = 110
