@@ -12,8 +12,9 @@ def test_each_name_of_the_catalogue_builds_from_a_recipe(name):
 
     assert isinstance(spec, ModelSpec)
     assert spec.name == name
-    model = initialise(spec, (1, 8, 8), 10, seed=0).eval()
-    assert model(torch.zeros(2, 1, 8, 8)).shape == (2, 10)
+    shape = (64,) if name == "textcnn" else (1, 8, 8)
+    model = initialise(spec, shape, 10, seed=0).eval()
+    assert model(torch.zeros(2, *shape)).shape == (2, 10)
 
 
 def test_lists_of_a_recipe_become_tuples():

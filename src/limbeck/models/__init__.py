@@ -16,11 +16,13 @@ from limbeck.models.quick import Quick, quickened
 from limbeck.models.resnet import RESNETS, ResNet
 from limbeck.models.size import bytes_of, parameters
 from limbeck.models.taps import Taps
+from limbeck.models.textcnn import TextCnn
 
 MODELS: dict[str, type[ModelSpec]] = {
     "mlp": Mlp,
     "convnet": ConvNet,
     **dict.fromkeys(RESNETS, ResNet),
+    "textcnn": TextCnn,
 }
 """Name in a recipe -> the class whose fields are the model's settings, `name` one of them."""
 
@@ -40,6 +42,7 @@ __all__ = [
     "Quick",
     "ResNet",
     "Taps",
+    "TextCnn",
     "bytes_of",
     "check_output",
     "evaluating",
