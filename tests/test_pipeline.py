@@ -1,3 +1,4 @@
+import json
 import signal
 import threading
 from collections.abc import Callable
@@ -10,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from limbeck.data import UNLABELLED, from_arrays
+from limbeck.data import UNLABELLED, Augment, from_arrays
 from limbeck.errors import DataError, Interrupted, RecipeError
 from limbeck.files import describe
 from limbeck.measurement import Verdict
@@ -20,7 +21,7 @@ from limbeck.progress import Progress
 from limbeck.recipe import recipe_from_tree
 from limbeck.record import read_record
 from limbeck.rundir import check_apart
-from limbeck.training import Fit
+from limbeck.training import Distill, Fit
 from running import (
     TEST,
     TRAIN,
@@ -468,6 +469,43 @@ def test_live_views(npz: Path, tmp_path: Path):
     assert students(live) != students(plain)
     still = {**changes, "fit.augment": {}}
     assert measured(run_tree(tree(npz, tmp_path / "a"), still))["files"].keys() == live["files"].keys()
+
+
+def test_all_that_hear_a_teacher_may_learn_from_stored_mixes(npz: Path, tmp_path: Path):
+    changes = {
+        "distill.views": 2,
+        "fit.augment": {"flip": True, "cutmix": 1.0},
+        "teacher.fit.augment": {"mixup": 0.2},
+        "data.labelled": 30,
+        "student.generations": 2,
+        "proof.arms": ["distilled", "scratch", "label-smoothing", "hard-teacher", "shuffled-teacher", "direct"],
+        "proof.seeds": [0],
+    }
+    record = run_tree(tree(npz, tmp_path / "run"), changes)
+    stores = [json.loads(path.read_bytes()) for path in (tmp_path / "run" / "labels").glob("*/manifest.json")]
+    assert [store["views"] for store in stores] == [2, 2]
+    assert len({store["fingerprint"]["views"]["partners"] for store in stores}) == 1
+    assert set(record["arms"]) == set(changes["proof.arms"])
+
+
+@pytest.mark.parametrize("views", [2, "live"])
+def test_a_table_has_no_answers_about_views(tmp_path: Path, views: Any):
+    def bands(x: Tensor) -> Tensor:
+        return x.reshape(-1, 8, 8)[:, [0, 3, 6]].float().mean(dim=2) / 10
+
+    x, y = images(0, 60)
+    table = np.eye(3, dtype=np.float32)[y] * 4
+    for teacher in (table, [table, bands]):
+        with pytest.raises(RecipeError, match="a table of answers about plain examples"):
+            tell(
+                tmp_path / str(isinstance(teacher, list)),
+                teacher=teacher,
+                student="mlp",
+                train=(x, y),
+                test=images(1, 30),
+                fit=Fit(epochs=1, augment=Augment(flip=True)),
+                distillation=Distill(views=views),
+            )
 
 
 def test_an_objective_of_ones_own(tmp_path: Path):

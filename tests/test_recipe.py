@@ -492,7 +492,9 @@ def test_mixes_are_not_answered_by_what_was_said_of_a_plain_example():
     assert "that about a plain example" in refusal(least(fit=mixes)).came
     for views in (2, "live"):
         recipe_from_tree(least(fit=mixes, distill={"views": views}), {}, where="here")
-    recipe_from_tree(least(fit=mixes, proof={"arms": ["scratch", "label-smoothing"]}), {}, where="here")
+    deaf = least(fit=mixes, proof={"arms": ["scratch", "label-smoothing"]})
+    recipe_from_tree(deaf, {}, where="here")
+    assert "that about a plain example" in refusal(deaf, {"student.generations": 2}).came
 
 
 def test_a_recipe_that_does_not_exist(tmp_path: Path):

@@ -110,7 +110,7 @@ def estimate(
         Part("start", loading + warming),
         Part("teacher", _seconds(teachers)),
         Part("labels", missing * asked.seconds_each, _answers(missing, asked.seconds_each)),
-        Part("assistants", _seconds(assistants) + answering),
+        Part("assistants", _seconds(assistants) + views * answering),
         Part("students", _seconds(students), _product(opened, _seconds(students))),
         Part("measuring", measuring + asking),
     )

@@ -217,7 +217,7 @@ class Recipe:
         if views not in (1, "live") and not augment.active:
             raise ValueError(f"distill.views is {views}, and fit.augment makes no views: set views: 1, or fit.augment")
         deaf = {"scratch", "label-smoothing"}
-        if views == 1 and augment.mixes and not set(self.proof.arms) <= deaf:
+        if views == 1 and augment.mixes and (self.student.chain or not set(self.proof.arms) <= deaf):
             raise ValueError(
                 "with mixup and cutmix the student sees mixes, and the stored answer is that about a plain example: "
                 "set distill.views: live or more than 1, or leave the mixes out"

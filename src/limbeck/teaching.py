@@ -35,6 +35,7 @@ from limbeck.teachers import (
     SavedModel,
     Signals,
     StoreState,
+    TableTeacher,
     Teacher,
     TeacherSpec,
     ask_some,
@@ -261,7 +262,13 @@ def views_of(recipe: Recipe, examples: Examples) -> Views | None:
 
 
 def ask_once(opened: Run, teacher: Teacher, data: Prepared) -> LabelStore:
-    """The label store of a run; every rank asks about a part."""
+    """The label store of a run; every rank asks about a part.
+
+    Raises:
+        RecipeError: views are to be asked about, and the teacher knows the plain examples alone.
+        LimbeckError: what `label` raises.
+    """
+    _check_sees(opened, teacher)
     store = label(
         opened.directory / "labels",
         _labelling(opened, teacher),
@@ -273,6 +280,21 @@ def ask_once(opened: Run, teacher: Teacher, data: Prepared) -> LabelStore:
     )
     opened.world.wait()
     return store
+
+
+def _check_sees(opened: Run, teacher: Teacher) -> None:
+    """Whether the teacher looks at what students see, where it is asked about that."""
+    views = opened.recipe.distill.views
+    if views != 1 and opened.recipe.fit.augment.active and _is_table(teacher):
+        raise RecipeError(
+            f"distill.views is {views}, and the teacher, or a member of it, is a table of answers about plain examples",
+            expected="a teacher that can be asked about views",
+            do="set distill.views: 1, or leave out fit.augment",
+        )
+
+
+def _is_table(teacher: Teacher) -> bool:
+    return isinstance(teacher, TableTeacher) or any(map(_is_table, teacher.within))
 
 
 def store_state(opened: Run, teacher: Teacher, data: Prepared) -> StoreState:

@@ -2,10 +2,11 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from lessons import CLASSES, examples_of, lesson_with, place_in, student_of
+from lessons import CLASSES, TERMS, examples_of, lesson_with, place_in, student_of
 
 from limbeck.data import STORED_VIEWS, UNLABELLED, Augment, Preprocess, Views
 from limbeck.models import Mlp
@@ -13,7 +14,7 @@ from limbeck.objectives import CrossEntropy, SoftTargets
 from limbeck.progress import Stop, unwatched
 from limbeck.signal import Signal
 from limbeck.teachers import CallableTeacher, Live, label
-from limbeck.training import Distill, Fit, Term, lesson_of
+from limbeck.training import Distill, Fit, Lesson, Term, lesson_of
 from limbeck.training.learner import Learner
 from limbeck.training.lesson import Reader
 from limbeck.training.loss import Batch, Counts
@@ -138,6 +139,32 @@ def test_the_gradient_of_a_mixed_step_is_that_of_the_soft_label(tmp_path):
     F.cross_entropy(student(batch.inputs), soft).backward()
     for gradient, parameter in zip(found, student.parameters(), strict=True):
         torch.testing.assert_close(gradient, parameter.grad, rtol=1e-4, atol=1e-7)
+
+
+def test_a_mix_has_the_label_of_its_partner(tmp_path):
+    # Pictures of one value that is their label: the pixels tell who was mixed in.
+    examples = examples_of()
+    flat = replace(examples, inputs=torch.zeros_like(examples.inputs) + examples.labels.view(-1, 1, 1, 1) * 100)
+    reader = reader_of(replace(lesson_with(examples), examples=flat), Augment(cutmix=1.0), tmp_path)
+    (batch,) = reader.batches(torch.arange(64), torch.zeros(64, dtype=torch.int64))
+    shown = (batch.inputs * 255 / 100).mean(dim=(1, 2, 3))
+    torch.testing.assert_close(shown, batch.shares * batch.labels + (1 - batch.shares) * batch.partners)
+    assert len(batch.partners.unique()) == 3
+
+
+@pytest.mark.parametrize("augment", [Augment(mixup=0.4), Augment(cutmix=1.0), Augment(mixup=1.0, cutmix=0.3)])
+def test_the_counts_are_the_labels_that_mixes_hold_on_average(tmp_path, augment):
+    examples = examples_of().hide_labels(torch.arange(64) % 4 != 0)
+    lesson = Lesson(examples, None, TERMS, PREPROCESS)
+    reader = reader_of(lesson, augment, tmp_path)
+    held = []
+    for epoch in range(150):
+        (batch,) = reader.batches(torch.arange(64), torch.full((64,), epoch))
+        own, partners = (labels != UNLABELLED for labels in (batch.labels, batch.partners))
+        held.append(float((batch.shares * own + (1 - batch.shares) * partners).sum()))
+    error = np.std(held) / len(held) ** 0.5
+    assert abs(np.mean(held) - lesson.counts(64).labelled) < 4 * error
+    assert error < 0.4
 
 
 def test_a_shuffled_teacher_of_several_views_keeps_the_choice_about_each(tmp_path):
