@@ -98,6 +98,18 @@ def test_images(layout):
     assert record["data"]["official_test"] == ("train" in layout)
 
 
+def test_rows(capsys):
+    rng = np.random.default_rng(0)
+    hours, work = rng.normal(40, 12, 400), rng.choice(["office", "field"], 400)
+    lines = [
+        f"{h:.1f},{w},{'yes' if h + 20 * (w == 'office') > 50 else 'no'}" for h, w in zip(hours, work, strict=True)
+    ]
+    Path("mine.csv").write_text("\n".join(["hours,work,rich", *lines]))
+    record = distill("rows.yaml", *ALIKE, "data.path=mine.csv", "fit.epochs=2", "teacher.fit.epochs=10")
+    assert [column["role"] for column in record["data"]["columns"]] == ["numeric", "categorical"]
+    assert "columns: label rich (guessed); numeric hours; categorical work" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES.glob("*.py")))
 def test_script(name, monkeypatch, capsys):
     results = []

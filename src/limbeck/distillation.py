@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 from torch import Tensor, nn
 
-from limbeck.data import SOURCES, Preprocess, from_arrays
+from limbeck.data import SOURCES, AnyPreprocess, Preprocess, from_arrays
 from limbeck.errors import Interrupted, RecipeError
 from limbeck.files import path_of
 from limbeck.measurement import Verdict
@@ -60,7 +60,7 @@ class Result:
         return self._saved.module
 
     @property
-    def preprocess(self) -> Preprocess:
+    def preprocess(self) -> AnyPreprocess:
         """From inputs as they are stored to what the student takes."""
         return self._saved.preprocess
 

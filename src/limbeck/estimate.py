@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from limbeck.data import Examples, Preprocess
+from limbeck.data import AnyPreprocess, Examples
 from limbeck.files import free_bytes
 from limbeck.models import bytes_of
 from limbeck.preparation import Materials, Prepared
@@ -213,7 +213,7 @@ def _heard(opened: Run, teacher: Teacher, examples: Examples) -> Stored:
     return Stored(everywhere, encoding, len(examples.classes))
 
 
-def _preprocess(opened: Run, data: Prepared) -> Preprocess:
+def _preprocess(opened: Run, data: Prepared) -> AnyPreprocess:
     return opened.recipe.student.preprocess or data.preprocess
 
 

@@ -61,6 +61,7 @@ def run(recipe: Recipe, materials: Materials, options: Options) -> dict[str, Any
         ) as opened,
         configured(opened.recipe.fit),
     ):
+        _log.info("data %s", data.facts)
         check_origin(opened, data.sha256)
         check_origin(opened, {"student": check_students(opened, data, materials)})
         teaching = teach(opened, data, materials, allow_weak=options.allow_weak)

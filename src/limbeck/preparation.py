@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from limbeck.data import Examples, Preprocess, Splits, hold_out, labelled_subset, overlap
+from limbeck.data import AnyPreprocess, Encode, Examples, Preprocess, Splits, hold_out, labelled_subset, overlap
 from limbeck.errors import DataError, RecipeError
 from limbeck.files import digest_tensors
-from limbeck.recipe import GivenData, Recipe
+from limbeck.recipe import GivenData, Recipe, TrainedTeacher
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Prepared:
         train: what students learn from, labels hidden where the recipe says so.
         measured: what the verdict speaks of, the test or the validation set.
         validation: what was held out to choose settings on, if anything was.
-        preprocess: what the source declares.
+        preprocess: what the source declares, learnt on `teacher_train` where it is learnt.
         facts: counts for the record.
     """
 
@@ -49,7 +49,7 @@ class Prepared:
     teacher_train: Examples
     train: Examples
     measured: Examples
-    preprocess: Preprocess
+    preprocess: AnyPreprocess
     validation: Examples | None = None
     facts: dict[str, Any] = field(default_factory=dict)
 
@@ -68,6 +68,8 @@ def prepare(recipe: Recipe, materials: Materials) -> Prepared:
         DataError: data that cannot be read, or of which nothing is left to learn from or to measure.
     """
     splits = materials.splits or _load(recipe)
+    if isinstance(splits.preprocess, Encode):
+        _check_left_to_source(recipe)
     shared = overlap(splits.train, splits.test)
     test = splits.test
     if recipe.data.drop_overlap and len(shared):
@@ -96,8 +98,9 @@ def prepare(recipe: Recipe, materials: Materials) -> Prepared:
         "overlap": len(shared),
         "overlap_dropped": recipe.data.drop_overlap,
         "duplicates": train.duplicates,
+        **splits.facts,
     }
-    return Prepared(splits.train, train, heard, measured, splits.preprocess, validation, facts)
+    return Prepared(splits.train, train, heard, measured, splits.preprocess.on(train), validation, facts)
 
 
 def _load(recipe: Recipe) -> Splits:
@@ -116,6 +119,20 @@ def _load(recipe: Recipe) -> Splits:
             expected="files that this user may read",
             do="look at their permissions and at the disk",
         ) from error
+
+
+def _check_left_to_source(recipe: Recipe) -> None:
+    """Refuse a preprocess for rows of a table, whose categories and missing values it would take for numbers."""
+    given = {"student": recipe.student.preprocess}
+    if isinstance(recipe.teacher, TrainedTeacher):
+        given["teacher"] = recipe.teacher.preprocess
+    for whose, preprocess in given.items():
+        if preprocess is not None:
+            raise RecipeError(
+                f"{whose}.preprocess came with rows of a table",
+                expected="null: rows are encoded by what is learnt on the training rows",
+                do="leave it out; `data.roles` says how a column is taken",
+            )
 
 
 def _check_left(heard: Examples, measured: Examples) -> None:

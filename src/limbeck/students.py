@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from limbeck.data import Examples, Preprocess, derive_seed
+from limbeck.data import AnyPreprocess, Examples, derive_seed
 from limbeck.errors import RecipeError
 from limbeck.files import digest, digest_tensors
 from limbeck.models import check_output, initialise
@@ -51,7 +51,8 @@ def new_student(recipe: Recipe, data: Prepared, materials: Materials, seed: int)
             expected="a model that a file can name",
             do="call limbeck.distill in Python with the student, or name a model (limbeck list models)",
         )
-    return initialise(maker, data.train.input_shape, len(data.train.classes), derive_seed(seed, "student"))
+    shape = (recipe.student.preprocess or data.preprocess).output_shape(data.train.input_shape)
+    return initialise(maker, shape, len(data.train.classes), derive_seed(seed, "student"))
 
 
 def _check_trainable(student: nn.Module) -> None:
@@ -65,7 +66,7 @@ def _check_trainable(student: nn.Module) -> None:
         )
 
 
-def check_pairing(module: nn.Module, examples: Examples, preprocess: Preprocess) -> None:
+def check_pairing(module: nn.Module, examples: Examples, preprocess: AnyPreprocess) -> None:
     """Whether a model takes these examples and answers with these classes."""
     two = preprocess(examples.inputs[torch.arange(2) % len(examples)])
     check_output(module, two, len(examples.classes))

@@ -192,8 +192,9 @@ def beginner(spec: TrainedTeacher, data: Prepared, seed: int) -> tuple[nn.Module
             expected="labels for the teacher to learn from",
             do="label the data, or bring a teacher that knows already",
         )
-    module = initialise(spec.model, examples.input_shape, len(examples.classes), derive_seed(seed, "teacher"))
     preprocess = spec.preprocess or data.preprocess
+    shape = preprocess.output_shape(examples.input_shape)
+    module = initialise(spec.model, shape, len(examples.classes), derive_seed(seed, "teacher"))
     check_pairing(module, examples, preprocess)
     return module, Lesson(examples, None, (Term("student_loss", 1.0, CrossEntropy()),), preprocess)
 
@@ -368,7 +369,8 @@ def new_assistant(opened: Run, number: int, data: Prepared, materials: Materials
     if number > len(student.assistants):
         return new_student(opened.recipe, data, materials, seed)
     spec: ModelSpec = student.assistants[number - 1]
-    return initialise(spec, data.train.input_shape, len(data.train.classes), derive_seed(seed, "student"))
+    shape = (student.preprocess or data.preprocess).output_shape(data.train.input_shape)
+    return initialise(spec, shape, len(data.train.classes), derive_seed(seed, "student"))
 
 
 def as_teacher(opened: Run, module: nn.Module, data: Prepared) -> ModuleTeacher:

@@ -70,3 +70,9 @@ def test_images_of_numbers_are_not_rounded_and_not_changed():
 def test_what_is_no_such_image_is_refused_in_words(stored, words):
     with pytest.raises(DataError, match=words):
         ImagePreprocess(channels=3, crop=(4, 4))(stored)
+
+
+@pytest.mark.parametrize("shape", [(1, 20, 30), (3, 16, 16)])
+def test_the_shape_is_known_beforehand(shape):
+    preprocess = ImagePreprocess(channels=3, resize=12, crop=(8, 10))
+    assert preprocess.output_shape(shape) == (3, 8, 10)

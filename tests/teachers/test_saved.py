@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from limbeck.data import Preprocess
+from limbeck.data import Column, Encode, Preprocess, key_examples
 from limbeck.errors import DataError
 from limbeck.files import MANIFEST, commit_directory, digest_tensors, encode
 from limbeck.models import ConvNet, Mlp, ResNet, initialise
-from limbeck.teachers import SavedModel, load_model, save_model
+from limbeck.teachers import Audience, SavedModel, SavedTeacher, load_model, save_model
 from limbeck.teachers.saved import CONFIG, WEIGHTS
 
 PREPROCESS = Preprocess(scale=255.0, mean=(0.5,), std=(0.25,))
@@ -114,3 +114,36 @@ def test_an_architecture_of_the_users_needs_the_users_module(tmp_path):
     assert digest_tensors(after.module.state_dict()) == digest_tensors(before.state_dict())
     with pytest.raises(DataError, match="do not fit"):
         load_model(tmp_path, nn.Linear(3, 3))
+
+
+def test_a_model_for_rows_comes_back_with_its_columns(tmp_path):
+    rows = Encode(columns=(Column(name="x", mean=2.0, indicated=True), Column(name="c", vocabulary=("a", "é"))))
+    module = initialise(Mlp(hidden=(4,)), rows.output_shape((2,)), 3, seed=5)
+    save_model(tmp_path, SavedModel(module, Mlp(hidden=(4,)), (2,), ("a", "b", "c"), rows))
+    after = load_model(tmp_path)
+    assert after.preprocess == rows
+    inputs = after.preprocess(torch.tensor([[float("nan"), 1.0], [2.0, 0.0]]))
+    assert inputs.tolist() == [[0, 1, 1, 0], [0, 0, 0, 0]]
+    torch.testing.assert_close(after.module(inputs), module(inputs))
+
+
+def test_a_model_saved_before_images_were_resized_is_loaded(tmp_path):
+    model = saved(tmp_path, Mlp(hidden=(4,)))
+    config = json.loads((tmp_path / CONFIG).read_bytes())
+    for later in ("size", "channels"):
+        del config["preprocess"][later]
+    weights = dict(model.module.state_dict())
+    shutil.rmtree(tmp_path)
+    commit_directory(tmp_path, {WEIGHTS: weights, CONFIG: encode(config)})
+    assert load_model(tmp_path).preprocess == PREPROCESS
+
+
+def test_a_teacher_that_was_taught_other_categories_is_refused(tmp_path):
+    taught, given = (Encode(columns=(Column(name="c", vocabulary=values),)) for values in (("a", "b"), ("b", "c")))
+    module = initialise(Mlp(hidden=(4,)), (2,), 2, seed=5)
+    save_model(tmp_path, SavedModel(module, Mlp(hidden=(4,)), (1,), ("x", "y"), taught))
+    keys = torch.zeros(2, 32, dtype=torch.uint8)
+    examples = key_examples(torch.tensor([[1.0], [2.0]]), torch.tensor([0, 1]), ("x", "y"), keys)
+    SavedTeacher(path=str(tmp_path)).open(Audience(examples, taught))
+    with pytest.raises(DataError, match="other values; c is one of them"):
+        SavedTeacher(path=str(tmp_path)).open(Audience(examples, given))

@@ -51,7 +51,7 @@ def distill(
     from limbeck.pipeline import Options, run
     from limbeck.preparation import Materials
     from limbeck.recipe import read_recipe
-    from limbeck.report import closing_sentence, write_report
+    from limbeck.report import closing_sentence, columns_line, write_report
     from limbeck.training import join_world
 
     plan = read_recipe(recipe, changes)
@@ -72,6 +72,8 @@ def distill(
     if as_json:
         print_json(record)
     else:
+        if about_columns := columns_line(record["data"]):
+            print(about_columns)
         for verdict in record["verdicts"][1:]:
             print(f"{verdict['arm']} {verdict['sentence']}")
         print(f"{closing_sentence(record)}\nreport: {path}")

@@ -6,6 +6,7 @@ Dimension key: N examples, G distinct keys.
 import hashlib
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from limbeck.data.randomness import GAMMA, split_mix
 from limbeck.errors import DataError
 from limbeck.signal import UNLABELLED
 
+_PART = 1 << 22  # numbers that are looked at together
 _NAMED = 5  # a message names this many offenders and counts the rest
 
 
@@ -25,20 +27,28 @@ class Examples:
     Args:
         inputs: [N, ...], uint8 or float32, on the CPU; images are [N, C, H, W].
         labels: [N] int64, `UNLABELLED` where the true class is not known.
-        keys: [N, 32] uint8, sha256 of each example's stored bytes. Duplicates have one key.
+        keys: [N, 32] uint8, sha256 of each example's stored bytes, or of what its source declares to be its content.
+            Duplicates have one key.
         classes: the name of each label.
+        coding: what the stored values stand for, where the key does not decide it: another vocabulary, another coding.
     """
 
     inputs: Tensor
     labels: Tensor
     keys: Tensor
     classes: tuple[str, ...]
+    coding: str = ""
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def select(self, index: Tensor) -> "Examples":
-        """The rows of an index [M] or mask [N]; their occurrences are counted anew among themselves."""
+        """The rows of an index [M] or mask [N]; their occurrences are counted anew among themselves.
+
+        All of them are no copy: they may be larger than the memory.
+        """
+        if index.dtype == torch.bool and bool(index.all()):
+            return self
         return replace(self, inputs=self.inputs[index], labels=self.labels[index], keys=self.keys[index])
 
     def hide_labels(self, visible: Tensor) -> "Examples":
@@ -91,18 +101,29 @@ class Examples:
         return torch.from_numpy(words.astype(np.int64))
 
     @property
+    def stored_as(self) -> dict[str, Any]:
+        """What an input is, whichever it is: a teacher's answer about a key holds for inputs of this kind alone."""
+        facts = {"shape": list(self.input_shape), "dtype": str(self.inputs.dtype)}
+        return facts | ({"coding": self.coding} if self.coding else {})
+
+    @property
     def duplicates(self) -> int:
         """How many examples repeat the key of an earlier one."""
         return int((self.occurrences > 0).sum())
 
 
-def key_examples(inputs: Tensor, labels: Tensor, classes: tuple[str, ...]) -> Examples:
+def key_examples(
+    inputs: Tensor, labels: Tensor, classes: tuple[str, ...], keys: Tensor | None = None, coding: str = ""
+) -> Examples:
     """Examples with their keys, after a look at what no later stage could bear.
 
     Args:
         inputs: [N, ...], uint8 or float32.
         labels: [N] int64, in [0, len(classes)) or `UNLABELLED`.
         classes: the name of each label.
+        keys: [N, 32] uint8, declared by a source whose stored values are not the content itself; NaN is then a value
+            that is missing. None makes them of the stored bytes.
+        coding: of such a source, see `Examples`.
 
     Raises:
         DataError: no examples, counts or types that do not fit, values that are not finite, labels without a
@@ -110,8 +131,10 @@ def key_examples(inputs: Tensor, labels: Tensor, classes: tuple[str, ...]) -> Ex
     """
     _check_inputs(inputs, labels)
     _check_labels(labels, classes)
+    if inputs.is_floating_point() and keys is None:
+        _check_finite(inputs)
     inputs = inputs.contiguous()
-    return Examples(inputs, labels, _sha256_rows(inputs), classes)
+    return Examples(inputs, labels, _sha256_rows(inputs) if keys is None else keys, classes, coding)
 
 
 def overlap(first: Examples, second: Examples) -> Tensor:
@@ -151,15 +174,16 @@ def _check_inputs(inputs: Tensor, labels: Tensor) -> None:
             expected=f"one whole number an example, [{len(inputs)}] int64",
             do="give inputs and labels of the same examples",
         )
-    if inputs.is_floating_point():
-        _check_finite(inputs)
 
 
 def _check_finite(inputs: Tensor) -> None:
-    # A sum is finite only if all its terms are: one cheap pass clears nearly every set of data.
-    if torch.isfinite(inputs.sum(dtype=torch.float64)):
+    # A sum is finite only if all its terms are: one cheap pass clears nearly every set of data. In parts, since torch
+    # makes a copy in float64, and the inputs may be larger than the memory.
+    parts = inputs.split(max(1, _PART // inputs[0].numel()))
+    if all(torch.isfinite(part.sum(dtype=torch.float64)) for part in parts):
         return
-    bad = (~torch.isfinite(inputs)).flatten(1).any(dim=1).nonzero()[:, 0]
+    finite = torch.cat([torch.isfinite(part).flatten(1).all(dim=1) for part in parts])
+    bad = (~finite).nonzero()[:, 0]
     raise DataError(
         f"{len(bad)} of {len(inputs)} examples hold NaN or infinity: {name_some(bad.tolist())}",
         expected="finite values",

@@ -51,6 +51,10 @@ class ImagePreprocess(Preprocess):
         wide = images.expand(-1, self.channels, -1, -1)
         return super().__call__(self._cropped(self._resized(wide)))
 
+    def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """See `Preprocess.output_shape`; found by doing it to one example."""
+        return tuple(self(torch.zeros(1, *input_shape)).shape[1:])
+
     def _resized(self, images: Tensor) -> Tensor:
         if self.resize is None:
             return images

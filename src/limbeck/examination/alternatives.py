@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from limbeck.data import Examples, ImagePreprocess, Preprocess
+from limbeck.data import AnyPreprocess, Examples, ImagePreprocess, Preprocess
 from limbeck.errors import DataError
 from limbeck.teachers import Asked, Picked, Teacher, ask_all
 
@@ -34,7 +34,7 @@ SECONDS = 10.0
 class Preprocessing(Protocol):
     """A teacher that brings stored inputs to what it takes by a setting."""
 
-    preprocess: Preprocess
+    preprocess: AnyPreprocess
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,8 @@ def _answers(teacher: Teacher, way: _Way, examples: Examples) -> Tensor:
 def _preprocess_of(teacher: Teacher) -> Preprocess | None:
     if isinstance(teacher, Picked):
         return _preprocess_of(teacher.teacher)
-    return teacher.preprocess if isinstance(teacher, Preprocessing) else None
+    own = teacher.preprocess if isinstance(teacher, Preprocessing) else None
+    return own if isinstance(own, Preprocess) else None
 
 
 def _with(teacher: Teacher, preprocess: Preprocess) -> Teacher:

@@ -6,6 +6,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from limbeck.measurement import Verdict
+from limbeck.report.columns import columns_rows
 
 Record = dict[str, Any]
 
@@ -18,7 +19,7 @@ def report_markdown(record: Record) -> str:
     Args:
         record: of the run, as `limbeck.record.read_record` gives it.
     """
-    sections = (_head, _arms, _verdicts, _setting, _teacher, _assistants, _seeds, _notes, _reproduce)
+    sections = (_head, _arms, _verdicts, _setting, _columns, _teacher, _assistants, _seeds, _notes, _reproduce)
     return "\n\n".join(filter(None, (section(record) for section in sections))) + "\n"
 
 
@@ -126,6 +127,19 @@ def _setting(record: Record) -> str:
     )
 
 
+def _columns(record: Record) -> str:
+    """What the columns of a table were taken for; nothing where the data are no table."""
+    data = record["data"]
+    if "columns" not in data:
+        return ""
+    head = ("column", "role", "why", "values", "missing", "unknown in test")
+    note = (
+        f"The label is {data['label']['name']} ({data['label']['why']}). Vocabularies, means and deviations were "
+        "learnt on training rows alone; `data.roles` changes a role."
+    )
+    return f"## Columns\n\n{_table(head, columns_rows(data))}\n\n{note}"
+
+
 def _teacher(record: Record) -> str:
     teacher, labels = record["teacher"], record["labels"]
     student = next(iter(record["arms"].values()))[0]
@@ -210,14 +224,7 @@ def _seeds(record: Record) -> str:
 
 def _notes(record: Record) -> str:
     data, recipe = record["data"], record["recipe"]
-    notes = []
-    if not data["official_test"]:
-        notes.append("The test set is the run's own split, chosen by content and disjoint from training.")
-    if data["overlap"]:
-        done = "were left out" if data["overlap_dropped"] else "were kept (data.drop_overlap leaves them out)"
-        notes.append(f"{data['overlap']:,} test examples are in the training set too; they {done}.")
-    if data["duplicates"]:
-        notes.append(f"{data['duplicates']:,} training examples repeat another; each content was labelled once.")
+    notes = _data_notes(data)
     if any(recipe["fit"]["augment"].values()) and recipe["distill"]["views"] == 1:
         notes.append("Students saw augmented views; the teacher's labels are those of the plain images.")
     if recipe["distill"]["views"] not in (1, "live"):
@@ -237,6 +244,20 @@ def _notes(record: Record) -> str:
             "of any gain over scratch is that knowledge."
         )
     return "## Notes\n\n" + ("\n".join(f"- {note}" for note in notes) or "None.")
+
+
+def _data_notes(data: Record) -> list[str]:
+    notes = []
+    if not data["official_test"]:
+        notes.append("The test set is the run's own split, chosen by content and disjoint from training.")
+    if data["overlap"]:
+        done = "were left out" if data["overlap_dropped"] else "were kept (data.drop_overlap leaves them out)"
+        notes.append(f"{data['overlap']:,} test examples are in the training set too; they {done}.")
+    if data["duplicates"]:
+        notes.append(f"{data['duplicates']:,} training examples repeat another; each content was labelled once.")
+    if any(cut := data.get("texts_cut", [])):
+        notes.append(f"{sum(cut):,} texts were longer than the bytes that are stored, and have lost their end.")
+    return notes
 
 
 def _reproduce(record: Record) -> str:

@@ -5,7 +5,7 @@ from typing import Protocol, runtime_checkable
 
 import torch
 
-from limbeck.data import Examples, Preprocess
+from limbeck.data import AnyPreprocess, Examples
 from limbeck.errors import RecipeError
 from limbeck.teachers.teacher import Teacher
 
@@ -23,7 +23,7 @@ class Audience:
     """
 
     examples: Examples
-    preprocess: Preprocess
+    preprocess: AnyPreprocess
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     taps: tuple[str, ...] = ()
     key: str = "teacher"

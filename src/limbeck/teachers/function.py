@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from limbeck.data import Examples, Preprocess
+from limbeck.data import AnyPreprocess, Examples
 from limbeck.signal import Signal
 from limbeck.teachers.gives import Gives, Logits
 from limbeck.teachers.teacher import Teacher, own_memory, tensor_of
@@ -19,7 +19,7 @@ from limbeck.teachers.teacher import Teacher, own_memory, tensor_of
 class CallableTeacher:
     """A function from preprocessed inputs to answers. It shows no weights, so only its probes can tell it changed."""
 
-    def __init__(self, function: Callable[[Tensor], Any], preprocess: Preprocess) -> None:
+    def __init__(self, function: Callable[[Tensor], Any], preprocess: AnyPreprocess) -> None:
         self.function, self.preprocess = function, preprocess
         self.gives: Gives = Logits()
 

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from limbeck.data import ImagePreprocess, Interpolation, Preprocess
+from limbeck.data import AnyPreprocess, ImagePreprocess, Interpolation, Preprocess
 from limbeck.errors import DataError
 
 _SQUARE = {"ViT": True, "DeiT": True, "Beit": True, "Siglip": True, "Bit": False, "CLIP": False, "ConvNext": False}
@@ -17,7 +17,7 @@ _MOST_SIDE, _STRETCHED = 4096, 384
 """Pixels; ConvNext's processor crops below the second, and stretches from there on."""
 
 
-def image_preprocess(settings: Mapping[str, Any], channels: int, source: Preprocess, where: str) -> ImagePreprocess:
+def image_preprocess(settings: Mapping[str, Any], channels: int, source: AnyPreprocess, where: str) -> ImagePreprocess:
     """The preprocess that an image processor's settings describe.
 
     Args:
@@ -35,7 +35,7 @@ def image_preprocess(settings: Mapping[str, Any], channels: int, source: Preproc
         factor = float(settings.get("rescale_factor", 1 / 255)) if settings.get("do_rescale", True) else 1.0
         normalised = settings.get("do_normalize", True)
         return ImagePreprocess(
-            scale=source.scale / (255 * factor),
+            scale=(source.scale if isinstance(source, Preprocess) else 1.0) / (255 * factor),
             mean=_each(settings["image_mean"], channels) if normalised else None,
             std=_each(settings["image_std"], channels) if normalised else None,
             channels=channels,

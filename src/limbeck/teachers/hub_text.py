@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from limbeck.data import Examples, Preprocess
+from limbeck.data import Examples, Preprocess, texts_of
 from limbeck.errors import DataError
 from limbeck.files import describe
 from limbeck.teachers.hub import package
@@ -73,7 +73,7 @@ class Tokens(Preprocess):
             reader.no_truncation()
         else:
             reader.enable_truncation(most)
-        read: list[Any] = reader.encode_batch(texts_of(inputs))
+        read: list[Any] = reader.encode_batch(_texts(inputs))
         return read
 
 
@@ -118,7 +118,7 @@ def tokens_of(folder: HubFolder, positions: int | None, padding: int | None) -> 
     return Tokens(sha256=describe(path)["sha256"], padding=found, most=most, reader=reader)
 
 
-def texts_of(inputs: Tensor) -> list[str]:
+def _texts(inputs: Tensor) -> list[str]:
     """The texts in stored bytes [N, L]; what is no UTF-8 becomes the replacement character.
 
     Raises:
@@ -130,4 +130,4 @@ def texts_of(inputs: Tensor) -> list[str]:
             expected="texts, stored as UTF-8 bytes (uint8) of shape [length]",
             do="take a source of texts, or another kind of teacher",
         )
-    return [bytes(row).rstrip(b"\0").decode("utf-8", "replace") for row in inputs.cpu().numpy()]
+    return texts_of(inputs)

@@ -46,7 +46,7 @@ def fingerprint(teacher: Teacher, examples: Examples, views: Views | None, encod
         "teacher": teacher.identity(),
         "gives": facts_of(teacher.gives),
         "classes": list(examples.classes),
-        "inputs": {"shape": list(examples.input_shape), "dtype": str(examples.inputs.dtype)},
+        "inputs": examples.stored_as,
         "views": "plain" if views is None else views.facts(),
         "encoding": encoding.facts(),
         "batch": BATCH_SIZE,

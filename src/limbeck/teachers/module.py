@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from limbeck.data import Examples, Preprocess
+from limbeck.data import AnyPreprocess, Examples
 from limbeck.errors import DataError, LimbeckError
 from limbeck.files import digest_tensors
 from limbeck.models import Taps, evaluating, layout_of, parameters, quickened
@@ -55,7 +55,7 @@ class ModuleTeacher:
     def __init__(
         self,
         module: nn.Module,
-        preprocess: Preprocess,
+        preprocess: AnyPreprocess,
         device: torch.device,
         taps: tuple[str, ...] = (),
         precision: Precision = "fp32",

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from limbeck.data import Examples, Preprocess
+from limbeck.data import AnyPreprocess, Examples, Preprocess
 from limbeck.files import path_of
 from limbeck.runtime import Session
 from limbeck.signal import Signal
@@ -52,7 +52,7 @@ class OnnxTeacher:
 class SessionTeacher:
     """What ONNX Runtime answers; it shows no parts to tap."""
 
-    def __init__(self, session: Session, preprocess: Preprocess, gives: Gives) -> None:
+    def __init__(self, session: Session, preprocess: AnyPreprocess, gives: Gives) -> None:
         self.session, self.preprocess, self.gives = session, preprocess, gives
 
     def identity(self) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
-from limbeck.data import Preprocess
+from limbeck.data import AnyPreprocess, Encode, Preprocess
 from limbeck.errors import DataError
 from limbeck.files import check_format, commit_directory, encode, path_of, read_json, read_tensors, verify
 from limbeck.models import MODELS, ModelSpec, initialise
@@ -40,7 +40,7 @@ class SavedModel:
     spec: ModelSpec | None
     input_shape: tuple[int, ...]
     classes: tuple[str, ...]
-    preprocess: Preprocess
+    preprocess: AnyPreprocess
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +65,8 @@ class SavedTeacher:
                 do=f"set teacher.kind: ensemble, with members of kind saved: {members[0]} and so on",
             )
         saved = load_model(path)
+        if isinstance(saved.preprocess, Encode):
+            saved.preprocess.check_stored_alike(audience.preprocess, f"the teacher in {self.path}")
         teacher = ModuleTeacher(saved.module, saved.preprocess, audience.device, audience.taps)
         return answering(teacher, saved.classes, audience.classes, f"the teacher in {self.path}")
 
@@ -99,13 +101,14 @@ def load_model(directory: Path, module: nn.Module | None = None) -> SavedModel:
     try:
         spec = _spec(config["model"])
         shape, classes = tuple(config["input_shape"]), tuple(config["classes"])
-        preprocess = TypeAdapter(Preprocess).validate_python(config["preprocess"])
-    except (KeyError, TypeError, ValidationError) as error:
+        preprocess = _preprocess(config["preprocess"])
+        seen = preprocess.output_shape(shape)
+    except (KeyError, TypeError, ValidationError, DataError) as error:
         raise _unfit(directory, f"its {CONFIG} lacks or mistypes a field: {error}") from None
     if module is None and spec is None:
         raise _unfit(directory, "it was saved from an architecture outside the catalogue, which no file can name")
     if module is None and spec is not None:
-        module = initialise(spec, shape, len(classes), seed=0)
+        module = initialise(spec, seen, len(classes), seed=0)
     assert module is not None
     try:
         module.load_state_dict(read_tensors(directory / WEIGHTS))
@@ -118,6 +121,12 @@ def _spec(config: dict[str, Any] | None) -> ModelSpec | None:
     if config is None:
         return None
     return TypeAdapter(MODELS[config["name"]]).validate_python(config)
+
+
+def _preprocess(config: dict[str, Any]) -> AnyPreprocess:
+    if "kind" in config:
+        return TypeAdapter(Encode).validate_python(config)
+    return TypeAdapter(Preprocess).validate_python(config)
 
 
 def _unfit(directory: Path, why: str) -> DataError:

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 import torch
 
-from limbeck.data import ImagePreprocess, Interpolation, Preprocess
+from limbeck.data import AnyPreprocess, ImagePreprocess, Interpolation, Preprocess
 from limbeck.errors import DataError, RecipeError
 from limbeck.files import path_of
 from limbeck.models import initialise
@@ -101,7 +101,7 @@ class TimmTeacher:
         return fetch_file(config.hf_hub_id or self.name, "model.safetensors", self.revision, do)
 
 
-def _preprocess(config: Any, source: Preprocess) -> ImagePreprocess:
+def _preprocess(config: Any, source: AnyPreprocess) -> ImagePreprocess:
     """What timm evaluates the network on; the source says how stored values become shares of 1."""
     channels, height, width = config.input_size
     known = config.crop_mode == "squash" or (config.crop_mode == "center" and height == width)
@@ -114,7 +114,7 @@ def _preprocess(config: Any, source: Preprocess) -> ImagePreprocess:
         )
     high, wide = (math.floor(side / config.crop_pct) for side in (height, width))
     return ImagePreprocess(
-        scale=source.scale,
+        scale=source.scale if isinstance(source, Preprocess) else 1.0,
         mean=tuple(config.mean),
         std=tuple(config.std),
         channels=channels,

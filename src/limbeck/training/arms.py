@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
 from pydantic import Field
 
-from limbeck.data import Examples, Preprocess, derive_seed
+from limbeck.data import AnyPreprocess, Examples, derive_seed
 from limbeck.errors import RecipeError
 from limbeck.objectives import CATALOGUE, CrossEntropy, HardTargets, Objective, SoftTargets, TapObjective
 from limbeck.teachers import Mapped, Signals, Stored
@@ -160,7 +160,7 @@ def _counts(weight: float | Schedule) -> bool:
 
 
 def lesson_of(
-    arm: ArmName, distill: Distill, examples: Examples, signals: Signals, preprocess: Preprocess, *, seed: int
+    arm: ArmName, distill: Distill, examples: Examples, signals: Signals, preprocess: AnyPreprocess, *, seed: int
 ) -> Lesson:
     """What an arm learns from; the seed decides how a shuffled teacher is shuffled.
 

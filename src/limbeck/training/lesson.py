@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from limbeck.data import STORED_VIEWS, Examples, Preprocess, Views, derive_seed
+from limbeck.data import STORED_VIEWS, AnyPreprocess, Examples, Views, derive_seed
 from limbeck.teachers import Signals
 from limbeck.training.ledger import Stopwatch
 from limbeck.training.loss import Batch, Counts, Term
@@ -30,7 +30,7 @@ class Lesson:
     examples: Examples
     signals: Signals | None
     terms: tuple[Term, ...]
-    preprocess: Preprocess
+    preprocess: AnyPreprocess
     views: int = 1
 
     def terms_at(self, step: int, steps: int) -> tuple[Term, ...]:

@@ -38,7 +38,7 @@ def test_a_recipe_that_means_nothing_is_refused(json):
         adapter.validate_json(json, strict=True)
 
 
-@pytest.mark.parametrize("name", [name for name in SOURCES if name != "idx"])
+@pytest.mark.parametrize("name", [name for name in SOURCES if name not in ("idx", "npy")])
 @pytest.mark.parametrize("share", [0.0, 1.0, 1.5, float("nan")])
 def test_a_share_that_leaves_one_side_empty_is_refused(name, share):
     with pytest.raises(ValueError, match=f"between 0 and 1, not {share}"):

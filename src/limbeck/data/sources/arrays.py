@@ -14,6 +14,7 @@ from limbeck.data.examples import key_examples
 from limbeck.data.preprocess import Preprocess
 from limbeck.data.sources.base import Splits, check_share, own_splits
 from limbeck.data.sources.conversion import as_inputs, as_named_labels, guess_layout
+from limbeck.data.text import stored_texts, text_keys
 from limbeck.errors import DataError
 from limbeck.signal import UNLABELLED
 
@@ -34,7 +35,8 @@ def from_arrays(
 
     numpy images may be [N, H, W], [N, H, W, C] or [N, C, H, W] where the channels (1, 3 or 4) can be told; a
     tensor is [N, C, H, W] unless its last dimension alone can be the channels. uint8 images declare `scale:
-    255`, all else `scale: 1`, since a row of small whole numbers may as well be counts or codes.
+    255`, all else `scale: 1`, since a row of small whole numbers may as well be counts or codes. Texts are stored as
+    by `text_bytes`.
 
     Args:
         train: (inputs, labels), or a map-style Dataset of (x, y). Labels are whole numbers or names,
@@ -50,18 +52,38 @@ def from_arrays(
     check_share(test_share)
     sides = {"train": train} if test is None else {"train": train, "test": test}
     pairs = {name: _pair(side, name) for name, side in sides.items()}
-    inputs = [_inputs(values, f"the inputs of {name}") for name, (values, _) in pairs.items()]
+    texts = [_texts(values) for values, _ in pairs.values()]
+    inputs, keys, facts = _stored({name: values for name, (values, _) in pairs.items()}, texts)
     labels, classes = as_named_labels(
         [_labels(given, len(x)) for (_, given), x in zip(pairs.values(), inputs, strict=True)],
         [f"the labels of {name}" for name in pairs],
         classes,
     )
-    keyed = [key_examples(x, y, classes) for x, y in zip(inputs, labels, strict=True)]
+    keyed = [key_examples(x, y, classes, key) for x, y, key in zip(inputs, labels, keys, strict=True)]
     images = inputs[0].dtype == torch.uint8 and inputs[0].dim() == 4
     preprocess = Preprocess(scale=255.0 if images else 1.0)
     if test is None:
-        return own_splits(keyed[0], preprocess, test_share)
-    return Splits(keyed[0], keyed[1], preprocess, official=True)
+        return own_splits(keyed[0], preprocess, test_share, facts)
+    return Splits(keyed[0], keyed[1], preprocess, official=True, facts=facts)
+
+
+def _stored(
+    sides: dict[str, Any], texts: list[list[str] | None]
+) -> tuple[list[Tensor], list[Tensor | None], dict[str, Any]]:
+    """Inputs of each side as they are stored, their keys if they are not those of the bytes, and facts."""
+    known = [side for side in texts if side is not None]
+    if len(known) < len(texts):
+        return [_inputs(x, f"the inputs of {name}") for name, x in sides.items()], [None] * len(sides), {}
+    inputs, cut = stored_texts(known)
+    return inputs, [text_keys(side) for side in known], {"texts_cut": cut}
+
+
+def _texts(values: Any) -> list[str] | None:
+    """The texts [N], if inputs are nothing else."""
+    if isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype.kind in "UO":
+        values = values.tolist()
+    texts = isinstance(values, list | tuple) and len(values) > 0 and all(isinstance(text, str) for text in values)
+    return list(values) if texts else None
 
 
 def _pair(side: Arrays, name: str) -> tuple[Any, Any]:

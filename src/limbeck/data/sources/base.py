@@ -1,11 +1,11 @@
 """What a source of data is, and what all of them give."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
+from limbeck.data.encode import AnyPreprocess
 from limbeck.data.examples import Examples
-from limbeck.data.preprocess import Preprocess
 from limbeck.data.splits import hold_out
 from limbeck.errors import DataError
 
@@ -17,8 +17,10 @@ class Splits:
     Args:
         train: what is learnt from; validation is held out of it.
         test: what is reported on, once.
-        preprocess: what the source declares for its stored values.
+        preprocess: what the source declares for its stored values; what of it is learnt, is learnt again by `on` where
+            training examples are held out.
         official: the test set came with the data; otherwise it was held out, disjoint by key.
+        facts: what the source found and guessed, for the record.
 
     Raises:
         DataError: training and test examples that differ in shape, type or classes.
@@ -26,8 +28,9 @@ class Splits:
 
     train: Examples
     test: Examples
-    preprocess: Preprocess
+    preprocess: AnyPreprocess
     official: bool
+    facts: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         kinds = [(side.input_shape, str(side.inputs.dtype), side.classes) for side in (self.train, self.test)]
@@ -61,10 +64,12 @@ class Source(Protocol):
         ...
 
 
-def own_splits(examples: Examples, preprocess: Preprocess, test_share: float) -> Splits:
+def own_splits(
+    examples: Examples, preprocess: AnyPreprocess, test_share: float, facts: dict[str, Any] | None = None
+) -> Splits:
     """Data without a test set, a share held out by content: the same in every run and on every machine."""
     rest, held = hold_out(examples, round(test_share * len(examples)), "test")
-    return Splits(examples.select(rest), examples.select(held), preprocess, official=False)
+    return Splits(examples.select(rest), examples.select(held), preprocess, official=False, facts=facts or {})
 
 
 def check_share(test_share: float) -> None:
