@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -27,6 +28,8 @@ from limbeck.errors import DataError, DiskError, RecipeError
 MANIFEST = "manifest.json"
 FORMAT = 1
 _TEMPORARY = ".tmp-"
+MOST_JSON = 16 * 2**20
+"""Bytes of a JSON file that is read; its values take some twenty times as many."""
 
 Content = bytes | dict[str, Tensor] | dict[str, Any]
 
@@ -94,6 +97,7 @@ def read_json(path: Path) -> Any:
         DataError: no such file, or its content is not JSON.
     """
     try:
+        _check_regular(path, MOST_JSON)
         return json.loads(path.read_bytes(), parse_constant=_refuse_constant)
     except FileNotFoundError:
         raise DataError(f"{path} does not exist", expected="a JSON file", do="check the path") from None
@@ -103,6 +107,15 @@ def read_json(path: Path) -> Any:
             expected="a file that limbeck wrote",
             do="restore it from a copy, or delete it and run the stage again",
         ) from None
+
+
+def _check_regular(path: Path, most: int | None = None) -> None:
+    """Refuse with an OSError what is no file, or too large a one: reading a pipe or a device would never end."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError("it is no regular file")
+    if most is not None and status.st_size > most:
+        raise OSError(f"it has {status.st_size:,} bytes, more than {most:,}")
 
 
 def _refuse_constant(name: str) -> None:
@@ -116,6 +129,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         DataError: no such file, or it is truncated or not of that format.
     """
     try:
+        _check_regular(path)
         return safetensors.torch.load_file(path)
     except FileNotFoundError:
         raise DataError(f"{path} does not exist", expected="a safetensors file", do="check the path") from None
@@ -210,7 +224,14 @@ def check_file(directory: Path, name: str, expected: dict[str, Any]) -> None:
         DataError: it is missing, or differs in size or sha256.
     """
     path = directory / name
+    if os.path.basename(name) != name or not isinstance(expected, dict) or not {"bytes", "sha256"} <= expected.keys():
+        raise DataError(
+            f"{directory / MANIFEST} names the file {name!r} in a way that limbeck does not write",
+            expected="plain names of files beside it, each with its bytes and sha256",
+            do="get the folder again from where it was made",
+        )
     try:
+        _check_regular(path)
         found = describe(path)
     except OSError:  # missing, or on a failing disk
         found = None
@@ -233,7 +254,14 @@ def read_manifest(directory: Path) -> dict[str, Any]:
     Raises:
         DataError: missing, edited, or of a newer format.
     """
-    return unsealed(read_json(directory / MANIFEST), directory / MANIFEST)
+    manifest = unsealed(read_json(directory / MANIFEST), directory / MANIFEST)
+    if not isinstance(manifest.get("files"), dict):
+        raise DataError(
+            f"{directory / MANIFEST} names no files",
+            expected="a manifest that limbeck wrote",
+            do="get the folder again from where it was made",
+        )
+    return manifest
 
 
 def sealed(body: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from limbeck.errors import DataError
 _PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle", ".joblib")
 _SIGNS = {b"PK\x03\x04": "a zip archive", b"\x80": "a pickle", b"\x1f\x8b": "compressed", b"BZh": "compressed"}
 """How a file begins, and what it then is."""
+MOST_UNPACKED, MOST_RATIO = 64 * 2**20, 100
+"""Bytes beyond which what is compressed may not grow by more than this: pixels and measurements never do."""
 
 
 def foreign_file(path: Path, *, what: str, most: int) -> int:
@@ -37,6 +39,20 @@ def foreign_file(path: Path, *, what: str, most: int) -> int:
             do="check that this is the file, and that its download was finished",
         )
     return size
+
+
+def refuse_bomb(path: Path, unpacked: int, packed: int, do: str) -> None:
+    """Refuse what would fill the memory when it is decompressed.
+
+    Raises:
+        DataError: likewise.
+    """
+    if unpacked > max(MOST_UNPACKED, MOST_RATIO * packed):
+        raise DataError(
+            f"{path} unpacks to {unpacked:,} bytes from {packed:,}",
+            expected=f"at most {MOST_UNPACKED:,} bytes, or {MOST_RATIO} times as many as are packed",
+            do=do,
+        )
 
 
 def looks_like(path: Path) -> str | None:

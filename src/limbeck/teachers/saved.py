@@ -9,13 +9,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import TypeAdapter, ValidationError
+import torch
+from pydantic import TypeAdapter
 from torch import nn
 
 from limbeck.data import AnyPreprocess, Encode, Preprocess
 from limbeck.errors import DataError
 from limbeck.files import check_format, commit_directory, encode, path_of, read_json, read_tensors, verify
-from limbeck.models import MODELS, ModelSpec, initialise
+from limbeck.models import MODELS, ModelSpec, bytes_of, initialise
 from limbeck.teachers.audience import Audience
 from limbeck.teachers.module import ModuleTeacher
 from limbeck.teachers.picked import answering
@@ -97,17 +98,20 @@ def load_model(directory: Path, module: nn.Module | None = None) -> SavedModel:
         )
     verify(directory)
     config = read_json(directory / CONFIG)
+    if not isinstance(config, dict):
+        raise _unfit(directory, f"its {CONFIG} is no mapping")
     check_format(config, directory / CONFIG)
     try:
         spec = _spec(config["model"])
         shape, classes = tuple(config["input_shape"]), tuple(config["classes"])
         preprocess = _preprocess(config["preprocess"])
         seen = preprocess.output_shape(shape)
-    except (KeyError, TypeError, ValidationError, DataError) as error:
-        raise _unfit(directory, f"its {CONFIG} lacks or mistypes a field: {error}") from None
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _unfit(directory, f"its {CONFIG} lacks or mistypes a field: {_line(error)}") from None
     if module is None and spec is None:
         raise _unfit(directory, "it was saved from an architecture outside the catalogue, which no file can name")
     if module is None and spec is not None:
+        _check_size(directory, spec, seen, len(classes))
         module = initialise(spec, seen, len(classes), seed=0)
     assert module is not None
     try:
@@ -127,6 +131,25 @@ def _preprocess(config: dict[str, Any]) -> AnyPreprocess:
     if "kind" in config:
         return TypeAdapter(Encode).validate_python(config)
     return TypeAdapter(Preprocess).validate_python(config)
+
+
+def _check_size(directory: Path, spec: ModelSpec, shape: tuple[int, ...], classes: int) -> None:
+    """Refuse a config whose model has more weights than the file beside it, before memory is taken for them."""
+    held = (directory / WEIGHTS).stat().st_size
+    try:
+        if classes < 1 or min(shape, default=1) < 1:
+            raise ValueError("no classes, or inputs of no size")
+        with torch.device("meta"):
+            needed = bytes_of(spec.build(shape, classes))
+    except (RuntimeError, TypeError, ValueError, OverflowError) as error:
+        raise _unfit(directory, f"its {CONFIG} describes no model ({_line(error)})") from None
+    if needed > 2 * held:
+        raise _unfit(directory, f"its model has {needed:,} bytes of weights, its {WEIGHTS} {held:,}")
+
+
+def _line(error: Exception) -> str:
+    """The first line of what an error says, for a message of one line; the second too, where pydantic has the field."""
+    return ": ".join(line.strip() for line in str(error).splitlines()[:2])
 
 
 def _unfit(directory: Path, why: str) -> DataError:

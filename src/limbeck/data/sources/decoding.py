@@ -16,6 +16,7 @@ from torch import Tensor
 
 from limbeck.data.examples import name_some
 from limbeck.errors import DataError
+from limbeck.foreign import MOST_RATIO, MOST_UNPACKED
 
 Colour = Literal["rgb", "grey"]
 
@@ -54,7 +55,7 @@ def _decode(path: Path, size: tuple[int, int] | None, colour: Colour) -> NDArray
     """Pixels [C, H, W], or why there are none."""
     try:
         with Image.open(path, formats=_FORMATS) as image:
-            reason = _refusal(image)
+            reason = _refusal(image) or _bomb(image, path.stat().st_size)
             return reason or _pixels(image, size, colour)
     except Exception as error:  # on damaged bytes Pillow's decoders raise nearly every type there is
         return f"{type(error).__name__}: {error}"
@@ -68,6 +69,14 @@ def _refusal(image: Image.Image) -> str | None:
         return f"{frames} frames or pages, where one is expected"
     if image.mode not in _MODES and not image.mode.startswith("I;16"):
         return f"mode {image.mode} has no known range of values"
+    return None
+
+
+def _bomb(image: Image.Image, packed: int) -> str | None:
+    """Refuse a few bytes that stand for very many pixels."""
+    unpacked = 3 * image.width * image.height
+    if unpacked > max(MOST_UNPACKED, MOST_RATIO * packed):
+        return f"{image.width} x {image.height} pixels in {packed:,} bytes"
     return None
 
 

@@ -18,6 +18,7 @@ from limbeck.data.preprocess import Preprocess
 from limbeck.data.sources.base import Splits, existing
 from limbeck.data.sources.conversion import as_labels, numbered_classes
 from limbeck.errors import DataError
+from limbeck.foreign import refuse_bomb
 
 _LAYOUT = (
     "a folder with train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and "
@@ -25,6 +26,7 @@ _LAYOUT = (
 )
 _UBYTE = 0x08  # the one data type that MNIST-like files use; the format also has int, float and double
 _CHUNK = 1 << 20
+_MOST_DIMENSIONS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,10 +104,10 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
     """
     with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
         magic = _read_up_to(stream, 4, path)
-        if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] != _UBYTE or magic[3] == 0:
+        if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] != _UBYTE or not 1 <= magic[3] <= _MOST_DIMENSIONS:
             raise DataError(
                 f"{path} begins with the bytes {magic.hex(' ') or '(none)'}",
-                expected="00 00 08 and the number of dimensions: an IDX file of unsigned bytes",
+                expected="00 00 08 and the number of dimensions, 1 to 4: an IDX file of unsigned bytes",
                 do="get the file again; a page or an error message may have been saved in its place",
             )
         header = _read_up_to(stream, 4 * magic[3], path)
@@ -113,6 +115,8 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
             raise _wrong_length(path, "the header", 4 * magic[3], str(len(header)))
         shape = struct.unpack(f">{magic[3]}I", header)
         declared = math.prod(shape)
+        if path.suffix == ".gz":
+            refuse_bomb(path, declared, path.stat().st_size, "decompress it yourself if you trust it")
         values = _read_up_to(stream, declared, path, beyond=1)
     if len(values) != declared:
         found = f"at least {len(values)}" if len(values) > declared else str(len(values))

@@ -1,7 +1,5 @@
 """A .npz file of numpy, with the array names that Keras uses."""
 
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +14,7 @@ from limbeck.data.preprocess import Preprocess
 from limbeck.data.sources.base import Splits, check_share, existing, own_splits
 from limbeck.data.sources.conversion import as_inputs, as_named_labels
 from limbeck.errors import DataError
+from limbeck.foreign import refuse_bomb
 
 _LAYOUT = "a .npz file with the arrays x_train, y_train, x_test, y_test, or x and y alone; `classes` may name them"
 
@@ -77,19 +76,23 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
             archive = np.load(file, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise ValueError("it holds one array, not an archive of named arrays")
-            return dict(archive)
-    except (
-        ValueError,
-        OSError,
-        EOFError,
-        KeyError,
-        MemoryError,
-        RuntimeError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
+            members = archive.zip.infolist()  # type: ignore[union-attr]
+            unpacked, packed = (sum(getattr(m, size) for m in members) for size in ("file_size", "compress_size"))
+            refuse_bomb(path, unpacked, packed, "save it uncompressed, by numpy.savez, if you trust it")
+            arrays = dict(archive)
+    except DataError:
+        raise
+    except Exception as error:  # on damaged bytes zipfile and numpy raise nearly every type there is
         raise DataError(
-            f"{path} cannot be read: {error}",
+            f"{path} cannot be read: {str(error).partition(chr(10))[0]}",
             expected=f"{_LAYOUT}, without pickled objects",
             do="save it again by numpy.savez; this file is damaged or of another kind",
         ) from error
+    odd = [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]
+    if odd:
+        raise DataError(
+            f"{path} holds {', '.join(odd)}, not as numpy writes arrays",
+            expected=_LAYOUT,
+            do="save it again by numpy.savez",
+        )
+    return arrays
