@@ -5,7 +5,8 @@ from pathlib import Path
 
 from limbeck.errors import DataError
 
-_PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle", ".joblib")
+PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle", ".joblib")
+"""How files of picklers are named."""
 _SIGNS = {b"PK\x03\x04": "a zip archive", b"\x80": "a pickle", b"\x1f\x8b": "compressed", b"BZh": "compressed"}
 """How a file begins, and what it then is."""
 MOST_UNPACKED, MOST_RATIO = 64 * 2**20, 100
@@ -68,7 +69,7 @@ def refuse_pickle(path: Path) -> None:
     Raises:
         DataError: likewise, with the way to a safetensors file.
     """
-    if path.suffix.lower() in _PICKLES:
+    if path.suffix.lower() in PICKLES:
         name = os.path.basename(path)
         raise DataError(
             f"{path} is a pickle by its name, which runs what is in it when it is read",

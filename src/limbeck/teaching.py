@@ -115,8 +115,7 @@ def find_teacher(opened: Run, data: Prepared, materials: Materials, *, train: bo
                 expected="a teacher that a file can name",
                 do="call limbeck.distill in Python with the teacher, or set another kind (limbeck list teachers)",
             )
-        preprocess = materials.preprocess or data.preprocess
-        return teacher_of(materials.teacher, replace(audience, preprocess=preprocess))
+        return teacher_of(materials.teacher, replace(audience, handed_over=materials.preprocess))
     if isinstance(spec, TeacherEnsemble):
         members = [
             _one(

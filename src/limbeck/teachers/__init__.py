@@ -8,6 +8,7 @@ from limbeck.teachers.calibration import Calibration, calibrate, doubts, halves,
 from limbeck.teachers.class_order import Exchange, exchanged
 from limbeck.teachers.encoding import TAP, Encoding, Labels, spread
 from limbeck.teachers.ensemble import Ensemble, EnsembleTeacher, check_members
+from limbeck.teachers.estimator import EstimatorTeacher, SklearnTeacher
 from limbeck.teachers.function import CallableTeacher
 from limbeck.teachers.given import teacher_of
 from limbeck.teachers.gives import Gives, Logits, Probabilities, Votes
@@ -33,6 +34,7 @@ TEACHERS: dict[str, type[TeacherSpec]] = {
     "onnx": OnnxTeacher,
     "program": ProgramTeacher,
     "weights": WeightsTeacher,
+    "sklearn": SklearnTeacher,
     "timm": TimmTeacher,
     "huggingface": HubTeacher,
 }
@@ -50,6 +52,7 @@ __all__ = [
     "Encoding",
     "Ensemble",
     "EnsembleTeacher",
+    "EstimatorTeacher",
     "Exchange",
     "Gives",
     "HubTeacher",
@@ -68,6 +71,7 @@ __all__ = [
     "SavedTeacher",
     "SessionTeacher",
     "Signals",
+    "SklearnTeacher",
     "StoreState",
     "Stored",
     "TableTeacher",

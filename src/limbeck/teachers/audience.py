@@ -19,6 +19,7 @@ class Audience:
         preprocess: what the source declares, for a teacher that declares nothing.
         device: of a network.
         taps: the parts of a network that students look at.
+        handed_over: the preprocess that came with a Python object, which goes before the source's.
         key: of the teacher in its recipe, such as `teacher.members.2`, for errors.
     """
 
@@ -26,6 +27,7 @@ class Audience:
     preprocess: AnyPreprocess
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     taps: tuple[str, ...] = ()
+    handed_over: Preprocess | None = None
     key: str = "teacher"
 
     @property

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from limbeck.errors import DataError, RecipeError
 from limbeck.teachers.audience import Audience
 from limbeck.teachers.ensemble import Ensemble, EnsembleTeacher
+from limbeck.teachers.estimator import can_predict, teacher_of_estimator
 from limbeck.teachers.function import CallableTeacher
 from limbeck.teachers.module import ModuleTeacher
 from limbeck.teachers.table import TableTeacher
@@ -18,16 +19,18 @@ def teacher_of(given: Any, audience: Audience) -> Teacher:
     """The teacher that a Python object makes.
 
     Args:
-        given: an nn.Module, an array or tensor with a row for each training example, a function of preprocessed
-            inputs [N, ...] that returns logits or probabilities [N, C], or a list or `Ensemble` of these.
+        given: an nn.Module, a fitted estimator with `predict_proba`, an array or tensor with a row for each training
+            example, a function of preprocessed inputs [N, ...] that returns logits or probabilities [N, C], or a list
+            or `Ensemble` of these.
         audience: whom it is to answer for.
 
     Raises:
         DataError: none of these, or an array of another length.
         RecipeError: taps of something that is no module.
     """
+    preprocess = audience.handed_over or audience.preprocess
     if isinstance(given, nn.Module):
-        return ModuleTeacher(given, audience.preprocess, audience.device, audience.taps)
+        return ModuleTeacher(given, preprocess, audience.device, audience.taps)
     if audience.taps:
         raise RecipeError(
             f"the taps {', '.join(audience.taps)} came with a teacher that is a {type(given).__name__}",
@@ -40,12 +43,16 @@ def teacher_of(given: Any, audience: Audience) -> Teacher:
         return _together(given, audience)
     if isinstance(given, Tensor | np.ndarray):
         return TableTeacher(tensor_of(given), audience.examples)
+    if can_predict(given):
+        return teacher_of_estimator(given, audience)
     if _can_answer(given):
-        return CallableTeacher(given, audience.preprocess)
+        return CallableTeacher(given, preprocess)
     raise DataError(
         f"the teacher is a {type(given).__name__}",
-        expected="an nn.Module, a function of a batch, an array of logits with a row per training example, or a list",
-        do="wrap it in a function that takes inputs [N, ...] and returns logits [N, classes]",
+        expected="an nn.Module, an estimator with predict_proba, a function of a batch, an array of logits with a row "
+        "per training example, or a list",
+        do="wrap it in a function that takes inputs [N, ...] and returns logits [N, classes]; an SVC has predict_proba "
+        "with probability=True",
     )
 
 
@@ -54,7 +61,8 @@ def _together(given: Ensemble, audience: Audience) -> EnsembleTeacher:
         if not _can_answer(member):
             raise DataError(
                 f"member {number} of the teacher is a {type(member).__name__}",
-                expected="an nn.Module, a function of a batch, or an array of logits with a row per training example",
+                expected="an nn.Module, an estimator with predict_proba, a function of a batch, or an array of logits "
+                "with a row per training example",
                 do="load a saved model by limbeck.load_model(path).module; in a recipe there is teacher.kind: ensemble",
             )
     members = [teacher_of(member, audience) for member in given.members]
@@ -62,4 +70,4 @@ def _together(given: Ensemble, audience: Audience) -> EnsembleTeacher:
 
 
 def _can_answer(given: Any) -> bool:
-    return isinstance(given, Tensor | np.ndarray) or callable(given)
+    return isinstance(given, Tensor | np.ndarray) or can_predict(given) or callable(given)
