@@ -1,5 +1,6 @@
 """Files that a stranger might send for an estimator or a table of answers; more of them in `hostile`."""
 
+import gzip
 import json
 import pickle
 import zipfile
@@ -8,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import skops.io
+from pyarrow import parquet
 from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.svm import SVC
@@ -223,4 +226,136 @@ ESTIMATORS: tuple[Builder, ...] = (
     forest_of_trees_for_other_features,
     boosting_of_another_width,
     machine_of_missing_vectors,
+)
+
+
+# --- tables of answers ------------------------------------------------------------------------------------------------
+
+
+def table_that_is_a_pickle(folder: Path) -> Hostile:
+    path = folder / "answers.parquet"
+    path.write_bytes(pickle.dumps(Canary(folder)))
+    return path, "is a pickle"
+
+
+def table_that_is_compressed(folder: Path) -> Hostile:
+    """A gigabyte of zeros, were it unpacked by its name."""
+    path = folder / "answers.csv.gz"
+    path.write_bytes(gzip.compress(b"a,b,c\n" + b"0,0,1\n" * 2_000_000))
+    return path, "is compressed"
+
+
+def table_that_is_a_zip(folder: Path) -> Hostile:
+    return zipped(folder / "answers.csv", {"answers.csv": b"a,b,c\n"}), "is a zip archive"
+
+
+def table_of_a_million_columns(folder: Path) -> Hostile:
+    path = folder / "answers.csv"
+    path.write_text(",".join(f"c{number}" for number in range(10**6)) + "\n")
+    return path, "no line of names within its first"
+
+
+def table_of_many_columns(folder: Path) -> Hostile:
+    path = folder / "answers.csv"
+    path.write_text(",".join(f"c{number}" for number in range(10**5)) + "\n")
+    return path, "are no classes of the data"
+
+
+def table_with_a_long_row(folder: Path) -> Hostile:
+    path = folder / "answers.csv"
+    path.write_text("a,b,c\n" + "0," * 10**6 + "\n")
+    return path, "cannot be read"
+
+
+def table_with_a_huge_cell(folder: Path) -> Hostile:
+    path = folder / "answers.csv"
+    with path.open("wb") as file:
+        file.write(b"row,label\n0,")
+        for _ in range(100):
+            file.write(b"a" * 2**20)
+    return path, "cannot be read"
+
+
+def table_with_a_large_cell(folder: Path) -> Hostile:
+    path = folder / "answers.csv"
+    path.write_text("row,label\n0," + "a" * 10**6 + "\n")
+    return path, "a cell of 1,000,000 bytes"
+
+
+def table_without_an_end(folder: Path) -> Hostile:
+    path = folder / "answers.csv"
+    path.symlink_to("/dev/zero")
+    return path, "a device or a pipe"
+
+
+def table_of_zeros(folder: Path) -> Hostile:
+    path = folder / "answers.csv"
+    path.write_bytes(bytes(4 * 2**20))
+    return path, "no line of names"
+
+
+def table_in_another_alphabet(folder: Path) -> Hostile:
+    path = folder / "answers.csv"
+    path.write_bytes("a,b,c\n1,2,3\n".encode("utf-16"))
+    return path, "cannot be read"
+
+
+def table_of_endless_lines(folder: Path) -> Hostile:
+    """A thousand lines an example and more, in a few bytes."""
+    path = folder / "answers.parquet"
+    zeros = pa.array(np.zeros(3_000_000, dtype=np.int64))
+    parquet.write_table(pa.table({"row": zeros, "label": zeros}), path, compression="zstd")
+    return path, "declares 3,000,000 lines"
+
+
+def table_with_a_text_repeated(folder: Path) -> Hostile:
+    """One text of 20 MB as the key of 50,000 lines: a terabyte, were it written out."""
+    path = folder / "answers.parquet"
+    keys = pa.DictionaryArray.from_arrays(pa.array(np.zeros(50_000, dtype=np.int32)), pa.array(["f" * (20 * 2**20)]))
+    columns = {"key": keys, **{name: np.zeros(50_000) for name in "abc"}}
+    parquet.write_table(pa.table(columns), path, compression="zstd")
+    assert path.stat().st_size < 2**20
+    return path, "a cell of 20,971,520 bytes"
+
+
+def table_that_is_cut_short(folder: Path) -> Hostile:
+    path = folder / "answers.parquet"
+    parquet.write_table(pa.table({name: np.random.default_rng(0).normal(size=60) for name in "abc"}), path)
+    path.write_bytes(path.read_bytes()[:-100])
+    return path, "cannot be read"
+
+
+def table_whose_pages_are_damaged(folder: Path) -> Hostile:
+    path = folder / "answers.parquet"
+    values = {name: np.random.default_rng(0).normal(size=60) for name in "abc"}
+    parquet.write_table(pa.table(values), path, compression="zstd")
+    data = bytearray(path.read_bytes())
+    data[4:60] = bytes(56)
+    path.write_bytes(data)
+    return path, "cannot be read"
+
+
+def table_of_nested_lists(folder: Path) -> Hostile:
+    path = folder / "answers.parquet"
+    parquet.write_table(pa.table({"a": [[1.0]] * 60, "b": [1.0] * 60, "c": [1.0] * 60}), path)
+    return path, "the column a of type list"
+
+
+TABLES: tuple[Builder, ...] = (
+    table_that_is_a_pickle,
+    table_that_is_compressed,
+    table_that_is_a_zip,
+    table_of_a_million_columns,
+    table_of_many_columns,
+    table_with_a_long_row,
+    table_with_a_huge_cell,
+    table_with_a_large_cell,
+    table_without_an_end,
+    table_of_zeros,
+    table_in_another_alphabet,
+    table_of_endless_lines,
+    table_with_a_text_repeated,
+    table_that_is_cut_short,
+    table_whose_pages_are_damaged,
+    table_of_nested_lists,
 )

@@ -15,10 +15,20 @@ import hostile_answers
 from limbeck.data import Preprocess
 from limbeck.errors import DataError, LimbeckError
 from limbeck.models import Mlp, initialise
-from limbeck.teachers import Audience, HubTeacher, OnnxTeacher, ProgramTeacher, SklearnTeacher, WeightsTeacher, ask_all
+from limbeck.teachers import (
+    AnswersTeacher,
+    Audience,
+    HubTeacher,
+    OnnxTeacher,
+    ProgramTeacher,
+    SklearnTeacher,
+    WeightsTeacher,
+    ask_all,
+)
 
 OPENERS = {
     "sklearn": (hostile_answers.ESTIMATORS, lambda path: SklearnTeacher(path=path)),
+    "table": (hostile_answers.TABLES, lambda path: AnswersTeacher(path=path)),
     "hub": (hostile.HUB, lambda path: HubTeacher(path=path)),
     "program": (hostile.PROGRAMS, lambda path: ProgramTeacher(path=path)),
     "onnx": (hostile.ONNX, lambda path: OnnxTeacher(path=path)),

@@ -3,6 +3,7 @@
 A new kind of teacher is one file with a frozen dataclass, which opens it, and one name in `TEACHERS`.
 """
 
+from limbeck.teachers.answers_file import AnswersTeacher
 from limbeck.teachers.audience import Audience, TeacherSpec
 from limbeck.teachers.calibration import Calibration, calibrate, doubts, halves, suggested_temperatures
 from limbeck.teachers.class_order import Exchange, exchanged
@@ -35,6 +36,7 @@ TEACHERS: dict[str, type[TeacherSpec]] = {
     "program": ProgramTeacher,
     "weights": WeightsTeacher,
     "sklearn": SklearnTeacher,
+    "table": AnswersTeacher,
     "timm": TimmTeacher,
     "huggingface": HubTeacher,
 }
@@ -45,6 +47,7 @@ __all__ = [
     "BATCH_SIZE",
     "TAP",
     "TEACHERS",
+    "AnswersTeacher",
     "Asked",
     "Audience",
     "Calibration",

@@ -89,7 +89,7 @@ class Votes:
         """See `Gives.logits`."""
         if self.count is None:
             votes_NC = answers_NC
-            if not (_whole(votes_NC) and (votes_NC.sum(dim=1) >= 1).all()):
+            if not look_like_votes(votes_NC):
                 raise _other(answers_NC, "votes", "whole numbers of votes, at least one a row")
         else:
             if not look_like_probabilities(answers_NC):
@@ -108,6 +108,12 @@ def look_like_probabilities(answers_NC: Tensor) -> bool:
     """Whether every row is non-negative and sums to 1: logits do so only by a miracle."""
     sums_N = answers_NC.sum(dim=1)
     return bool((answers_NC >= 0).all() and ((sums_N - 1).abs() < 1e-2).all())
+
+
+def look_like_votes(answers_NC: Tensor) -> bool:
+    """Whether every row counts at least one vote, in whole numbers."""
+    whole = (answers_NC >= 0).all() and (answers_NC == answers_NC.round()).all()
+    return bool(whole and (answers_NC.sum(dim=1) >= 1).all())
 
 
 def columns_of(own: Sequence[str], classes: Sequence[str], what: str) -> tuple[int, ...] | None:
@@ -134,10 +140,6 @@ def columns_of(own: Sequence[str], classes: Sequence[str], what: str) -> tuple[i
             do="name its outputs by `classes`, in its order and in the words of the data, or take another teacher",
         )
     return tuple(places[name] for name in classes)
-
-
-def _whole(values: Tensor) -> bool:
-    return bool((values >= 0).all() and (values == values.round()).all())
 
 
 def _other(answers_NC: Tensor, declared: str, expected: str) -> DataError:

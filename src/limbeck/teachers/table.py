@@ -18,7 +18,8 @@ from limbeck.teachers.teacher import Teacher
 class TableTeacher:
     """Answers computed elsewhere, one row for each training example; the first of duplicates counts."""
 
-    def __init__(self, rows_NC: Tensor, examples: Examples) -> None:
+    def __init__(self, rows_NC: Tensor, examples: Examples, gives: Gives | None = None) -> None:
+        """Args: `gives` says what the rows are; None tells probabilities from logits."""
         if rows_NC.ndim != 2 or len(rows_NC) != len(examples):
             raise DataError(
                 f"the teacher's array has shape {tuple(rows_NC.shape)}",
@@ -30,7 +31,7 @@ class TableTeacher:
         self.row_of: dict[bytes, int] = {}
         for row, key in enumerate(_names(examples.keys)):
             self.row_of.setdefault(key, row)
-        self.gives: Gives = Probabilities() if look_like_probabilities(self.rows_NC) else Logits()
+        self.gives: Gives = gives or (Probabilities() if look_like_probabilities(self.rows_NC) else Logits())
 
     def identity(self) -> dict[str, Any]:
         """The values themselves with their keys, in the order of the keys."""
