@@ -27,7 +27,7 @@ class Audience:
     preprocess: AnyPreprocess
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     taps: tuple[str, ...] = ()
-    handed_over: Preprocess | None = None
+    handed_over: AnyPreprocess | None = None
     key: str = "teacher"
 
     @property

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from limbeck.data import Examples, Preprocess
+from limbeck.data import AnyPreprocess, Examples, Preprocess
 from limbeck.errors import DataError, RecipeError
 from limbeck.files import path_of
 from limbeck.signal import Signal
@@ -78,7 +78,7 @@ class EstimatorTeacher:
         gives: what its numbers are, see `gives_of`.
     """
 
-    def __init__(self, estimator: Any, preprocess: Preprocess, gives: Gives) -> None:
+    def __init__(self, estimator: Any, preprocess: AnyPreprocess, gives: Gives) -> None:
         self.estimator, self.preprocess, self.gives = estimator, preprocess, gives
 
     def identity(self) -> dict[str, Any]:
