@@ -24,7 +24,7 @@ from limbeck.record import RECORD, read_record, write_record
 from limbeck.rundir import Run, check_origin, join_run, open_run
 from limbeck.students import check_pairing, check_same_start, check_students, new_student
 from limbeck.teachers import LabelStore, ModuleTeacher, SavedModel, Signals, ask_all, save_model
-from limbeck.teaching import ask_once, find_teacher, look_at, settle, teach
+from limbeck.teaching import ask_once, find_teacher, look_at, settle, store_state, teach
 from limbeck.training import ArmName, configured, fit, gradient_norms, join_world, lesson_of
 
 _log = logging.getLogger(__name__)
@@ -97,10 +97,10 @@ def ask_teacher(recipe: Recipe, materials: Materials, options: Options) -> Label
         teacher = find_teacher(opened, data, materials)
         look_at(teacher, data, allow_weak=options.allow_weak)
         settle(opened, teacher, data)
+        # While it is alone: two that write the run's files at once would lose something of one.
+        check_origin(opened, {"teacher": store_state(opened, teacher, data).directory.name})
         let_others_in()
-        store = ask_once(opened, teacher, data)
-        check_origin(opened, {"teacher": store.directory.name})
-        return store
+        return ask_once(opened, teacher, data)
 
 
 def verify_labels(recipe: Recipe) -> dict[str, dict[str, Any]]:

@@ -39,6 +39,7 @@ from limbeck.teachers import (
     Teacher,
     TeacherSpec,
     ask_some,
+    bare,
     label,
     load_model,
     look_at_answers,
@@ -314,7 +315,7 @@ def _labelling(opened: Run, teacher: Teacher) -> Teacher:
     Where it is live, features of every view are asked for at every step: those of the plain examples need no room.
     """
     live = opened.recipe.distill.views == "live"
-    return teacher.without_taps() if live and isinstance(teacher, ModuleTeacher) else teacher
+    return bare(teacher) if live else teacher
 
 
 def _signals(opened: Run, store: LabelStore, teacher: Teacher, data: Prepared) -> Signals:

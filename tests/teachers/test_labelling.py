@@ -14,11 +14,11 @@ from test_store import Slow, fingerprints
 
 import limbeck.teachers.labelling as labelling
 import limbeck.teachers.shards as shards_module
-from limbeck.data import Augment, Views
+from limbeck.data import Augment, Preprocess, Views
 from limbeck.errors import DataError
 from limbeck.locks import claimed
 from limbeck.progress import Stop, unwatched
-from limbeck.teachers import Encoding, Labels, ask_all, label, state_of
+from limbeck.teachers import CallableTeacher, Encoding, Labels, ask_all, label, state_of
 from limbeck.teachers.shards import Mapped, Shards
 
 
@@ -257,3 +257,81 @@ def test_a_network_of_any_size_is_asked_about_views_it_has_seen(open_store):
         open_store(teacher(module), examples, views=views_of(examples))
     del module
     assert ask_all(teacher(), examples).shape == (60, 3)
+
+
+# --- room on the disk ------------------------------------------------------------------------------------------------
+
+
+def test_a_disk_with_room_for_the_store_is_room_enough(tmp_path, monkeypatch):
+    """What is written is no longer needed: the room shrinks, and so does the need."""
+    examples = examples_of(256)
+    whole = open_at(tmp_path / "whole", teacher(), examples)
+    need = sum(path.stat().st_size for path in whole.directory.glob("shard-*"))
+
+    def free(path):
+        return int(1.1 * need) - sum(file.stat().st_size for file in tmp_path.glob("labels/*/shard-*"))
+
+    monkeypatch.setattr(labelling, "free_bytes", free)
+    assert open_at(tmp_path / "labels", teacher(), examples).manifest["distinct"] == 256
+
+
+# --- what a probe sees -----------------------------------------------------------------------------------------------
+
+
+def outputs_of(change):
+    """A network whose answers are changed by code, under the same weights."""
+
+    class Changed(Net):
+        def forward(self, inputs):
+            logits = super().forward(inputs)
+            return change(logits) if self.factor == 1.0 else logits / self.factor
+
+    def made(factor):
+        module = Changed()
+        module.load_state_dict(net().state_dict())
+        module.factor = factor
+        return teacher(module)
+
+    return made
+
+
+def sharpened(logits):
+    return 1.5 * logits
+
+
+def tail_moved(logits):
+    """The first choice and the second stay what they are, the third sinks."""
+    return torch.where(logits == logits.amin(dim=1, keepdim=True), logits - 1, logits)
+
+
+@pytest.mark.parametrize(("k", "change"), [(1, sharpened), (1, tail_moved), (2, tail_moved)])
+def test_what_moves_in_the_tail_alone_is_found_out(open_store, k, change):
+    encoding, made = Encoding(Labels(encoding="top-k", k=k), (1.0, 4.0)), outputs_of(change)
+    open_store(made(1.0 + 1e-12), examples_of(60), encoding=encoding)
+    open_store(made(1.0 + 1e-12), examples_of(60), encoding=encoding)
+    with pytest.raises(DataError, match="otherwise than when"):
+        open_store(made(1.0), examples_of(60), encoding=encoding)
+
+
+def test_one_wild_answer_excuses_no_other(open_store):
+    examples = examples_of(40)
+    rows = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
+    rows[int(examples.groups.argmin())] = torch.tensor([0.0, 3e4, 0.0])
+    offset = [0.0]
+
+    def answer(inputs):
+        found = [int((examples.inputs == image.to(torch.uint8)).flatten(1).all(1).nonzero()[0]) for image in inputs]
+        return rows[found] + offset[0] * torch.tensor([1.0, 0.0, 0.0])
+
+    open_store(CallableTeacher(answer, Preprocess()), examples)
+    offset[0] = 0.5
+    with pytest.raises(DataError, match="otherwise than when"):
+        open_store(CallableTeacher(answer, Preprocess()), examples)
+
+
+def test_a_damaged_shard_that_waits_counts_for_nothing(tmp_path):
+    examples = examples_of(60)
+    directory = state_of(tmp_path, teacher(), examples).directory
+    directory.mkdir()
+    (directory / "shard-00000.safetensors").write_bytes(b"x" * 99)
+    assert state_of(tmp_path, teacher(), examples).answered == 0

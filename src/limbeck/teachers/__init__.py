@@ -16,7 +16,7 @@ from limbeck.teachers.gives import Gives, Logits, Probabilities, Votes
 from limbeck.teachers.huggingface import HubTeacher
 from limbeck.teachers.module import ModuleTeacher
 from limbeck.teachers.onnx_file import OnnxTeacher, SessionTeacher
-from limbeck.teachers.picked import Picked
+from limbeck.teachers.picked import Picked, bare
 from limbeck.teachers.precision import set_precision, settle_precision
 from limbeck.teachers.preflight import ASKED, Asked, ask_some, look_at_answers, looks_like, preflight
 from limbeck.teachers.program import ProgramTeacher
@@ -86,6 +86,7 @@ __all__ = [
     "ask",
     "ask_all",
     "ask_some",
+    "bare",
     "calibrate",
     "check_members",
     "doubts",

@@ -10,6 +10,7 @@ Dimension key: G distinct keys, V views, M keys of a part, R records, C classes.
 
 import math
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -161,20 +162,21 @@ class Labelling:
             return True
         with claimed(path) as mine:
             if mine and not path.exists():
-                self._write(path, parts[number], len(parts), stop)
+                self._write(path, parts[number], parts, stop)
         return mine
 
-    def _write(self, path: Path, rows: Tensor, parts: int, stop: Stop) -> None:
+    def _write(self, path: Path, rows: Tensor, parts: Collection[int], stop: Stop) -> None:
         """One shard, its teacher asked once more about the first of it: what is random in it is found out at once."""
         shard = self._asked(rows, stop)
-        needed, free = sum(values.nbytes for values in shard.values()), free_bytes(self.directory)
-        if free is not None and needed * parts > free:
+        to_come = sum(not (self.directory / _name(number)).exists() for number in parts)
+        needed, free = to_come * sum(values.nbytes for values in shard.values()), free_bytes(self.directory)
+        if free is not None and needed > free:
             raise DiskError(
-                f"{self.directory} needs {needed * parts:,} bytes for {parts} shards, {free:,} are free",
+                f"{self.directory} needs {needed:,} bytes for {to_come} shards, {free:,} are free",
                 expected="room for the teacher's answers",
                 do="free some space or set another out, keep fewer of them (labels.encoding: top-k), or tap less",
             )
-        moved = self._moved(shard, rows, math.ceil(PROBES / parts))
+        moved = self._moved(shard, rows, math.ceil(PROBES / len(parts)))
         if moved > 0:
             raise DataError(
                 f"the teacher, asked twice, gave two answers: a value moved by {moved:.3g} beyond the tolerance",
@@ -229,8 +231,8 @@ class Labelling:
             path = self.directory / _name(number)
             shard = self._whole(path, rows, 0 if number in self.written else math.ceil(PROBES / len(parts)))
             if shard is None:
-                path.unlink(missing_ok=True)
-                self._write(path, rows, len(parts), stop)
+                with claimed(path):
+                    self._write(path, rows, parts, stop)
                 shard = read_tensors(path)
             totals.add(shard)
             width = self._width(shard)
@@ -306,12 +308,16 @@ class Labelling:
         """By how much the teacher's answers to these views lie beyond the tolerance of what is stored of them."""
         again, _ = self._answer(rows, numbers)
         before = self.encoding.decode(stored, again.logits.shape[1])
-        logits, span = again.logits, float(ranges(again.logits).max())
+        span_N, pairs = ranges(again.logits), [(before.logits, again.logits)]
         if before.top is not None:
-            logits = (logits - logits.amax(dim=1, keepdim=True)).gather(1, before.top.ids)
-        moved = [_difference(before.logits, logits, self.tolerance * span)]
+            near_NC = again.logits - again.logits.amax(dim=1, keepdim=True)
+            rest_NC = near_NC.scatter(1, before.top.ids, -math.inf)
+            pairs = [(before.logits, near_NC.gather(1, before.top.ids))]
+            # In units of logits: what is kept may stay while the rest moves.
+            pairs += [(t * tail, t * (rest_NC / t).logsumexp(dim=1)) for t, tail in before.top.tails.items()]
+        moved = [_difference(*pair, self.tolerance * span_N) for pair in pairs]
         for tap, values in again.features.items():
-            moved.append(_difference(before.features[tap], values, self.tolerance * float(ranges(values).max())))
+            moved.append(_difference(before.features[tap], values, self.tolerance * ranges(values)))
         return max(moved)
 
 
@@ -350,14 +356,17 @@ class _Totals:
 
 
 def _check_stop(stop: Stop) -> None:
-    stop.raise_if_asked("run the same command again with --resume: finished shards are kept")
+    stop.raise_if_asked("run it again (limbeck distill with --resume): finished shards are kept")
 
 
-def _difference(before: Tensor, again: Tensor, tolerance: float) -> float:
-    """By how much answers moved beyond a tolerance; infinite where the shape is another."""
+def _difference(before: Tensor, again: Tensor, tolerance_N: Tensor) -> float:
+    """By how much answers [N, ...] moved beyond the tolerance of their row; infinite where the shape is another."""
     if before.shape != again.shape:
         return math.inf
-    return float((again - before).abs().max()) - tolerance - 1e-6 * max(1.0, float(before.abs().max()))
+    # Equal infinities, the tails of all classes kept, have no difference.
+    moved_N = torch.where(before == again, 0.0, (again - before).abs()).reshape(len(before), -1).amax(dim=1)
+    size_N = before.abs().nan_to_num(posinf=0.0).reshape(len(before), -1).amax(dim=1)
+    return float((moved_N - tolerance_N - 1e-6 * size_N.clamp_min(1.0)).max())
 
 
 def _name(number: int) -> str:

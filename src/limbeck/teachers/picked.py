@@ -12,6 +12,7 @@ from torch import Tensor
 from limbeck.data import Examples
 from limbeck.signal import Signal
 from limbeck.teachers.gives import Gives, Logits, columns_of
+from limbeck.teachers.module import ModuleTeacher
 from limbeck.teachers.teacher import Teacher, ask, identity_within
 
 
@@ -39,6 +40,10 @@ class Picked:
         """See `Teacher.size`."""
         return self.teacher.size
 
+    def without_taps(self) -> "Picked":
+        """The same, asked for its logits alone."""
+        return Picked(bare(self.teacher), self.columns)
+
     def identity(self) -> dict[str, Any]:
         """See `Teacher.identity`."""
         return {"kind": "picked", "teacher": identity_within(self.teacher), "columns": list(self.columns)}
@@ -51,6 +56,11 @@ class Picked:
     def knows(self, examples: Examples) -> bool:
         """See `Teacher.knows`."""
         return self.teacher.knows(examples)
+
+
+def bare(teacher: Teacher) -> Teacher:
+    """A teacher without the taps that it may have, asked for its logits alone."""
+    return teacher.without_taps() if isinstance(teacher, ModuleTeacher | Picked) else teacher
 
 
 def answering(teacher: Teacher, own: Sequence[str] | None, classes: Sequence[str], what: str) -> Teacher:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from limbeck.data import Examples, Views
+from limbeck.errors import DataError
 from limbeck.files import MANIFEST, read_tensors, verify
 from limbeck.progress import Stop, Watch
 from limbeck.signal import Signal
@@ -114,23 +115,31 @@ def state_of(
     """How far a labelling has come; nothing is asked, written or held against its checksum.
 
     Raises:
-        DataError: a manifest that was edited, or a shard that cannot be read.
+        DataError: a manifest that was edited, or a sealed shard that cannot be read.
     """
     labelling = Labelling(root, teacher, examples, views, encoding or Encoding())
     directory, shards = labelling.directory, labelling.shards()
     paths = sorted(directory.glob("shard-*"))
-    waiting = [read_tensors(path)["keys"] for path in paths if path.name not in shards.names]
-    found = (labelling.places(shards) >= 0).sum() + sum(len(keys) for keys in waiting)
+    waiting = [_keys_waiting(path) for path in paths if path.name not in shards.names]
+    found = int((labelling.places(shards) >= 0).sum()) + sum(waiting)
     others = tuple(sorted(path.parent for path in root.glob(f"*/{MANIFEST}") if path.parent != directory))
     return StoreState(
         directory=directory,
         sealed=labelling.sealed,
-        answered=min(int(found), len(labelling.rows_G)),
+        answered=min(found, len(labelling.rows_G)),
         wanted=len(labelling.rows_G),
-        bytes=sum(path.stat().st_size for path in paths),
+        bytes=sum(path.stat().st_size for path in paths if path.exists()),
         encoding=shards.manifest.get("encoding"),
         others=others,
     )
+
+
+def _keys_waiting(path: Path) -> int:
+    """The keys of a shard that waits for its seal; none where it is damaged, or gone by now: it will be asked anew."""
+    try:
+        return len(read_tensors(path)["keys"])
+    except (DataError, KeyError):
+        return 0
 
 
 def read_answers(directory: Path) -> tuple[Tensor, Signal, tuple[str, ...]]:
