@@ -53,6 +53,8 @@ def test_a_recipe_on_a_table_tells_its_columns_and_its_verdict(people, tmp_path,
         "columns: label rich (guessed); numeric hours; categorical work; ignored id (numbers that only count or name "
         "the rows), note (one value)\n"
     )
+    examined = limbeck_says("doctor", tmp_path / "recipe.yaml")
+    assert "label rich (guessed); numeric hours; categorical work; ignored id" in examined.out
     report = (tmp_path / "run" / "report.md").read_text()
     assert "| work | categorical | 3 values | 3 | " in report
     assert "| note | ignore | one value | 1 | 0 | 0 |" in report

@@ -46,12 +46,13 @@ def distill(
     gate = _gate(require)
     changes = changes_of(settings)
 
+    from limbeck.data import columns_line
     from limbeck.files import path_of
     from limbeck.measurement import Verdict
     from limbeck.pipeline import Options, run
     from limbeck.preparation import Materials
     from limbeck.recipe import read_recipe
-    from limbeck.report import closing_sentence, columns_line, write_report
+    from limbeck.report import closing_sentence, write_report
     from limbeck.training import join_world
 
     plan = read_recipe(recipe, changes)
@@ -73,7 +74,7 @@ def distill(
         print_json(record)
     else:
         if about_columns := columns_line(record["data"]):
-            print(about_columns)
+            print(f"columns: {about_columns}")
         for verdict in record["verdicts"][1:]:
             print(f"{verdict['arm']} {verdict['sentence']}")
         print(f"{closing_sentence(record)}\nreport: {path}")

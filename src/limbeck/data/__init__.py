@@ -5,7 +5,7 @@ from limbeck.data.examples import Examples, as_words, key_examples, name_some, o
 from limbeck.data.image_preprocess import ImagePreprocess, Interpolation
 from limbeck.data.preprocess import Preprocess
 from limbeck.data.randomness import derive_seed, random_bits
-from limbeck.data.sources import SOURCES, Digits, Idx, Images, Npy, Npz, Rows, Source, Splits, from_arrays
+from limbeck.data.sources import SOURCES, Digits, Idx, Images, Npy, Npz, Rows, Source, Splits, columns_line, from_arrays
 from limbeck.data.splits import choose, hold_out, labelled_subset
 from limbeck.data.text import text_bytes, texts_of
 from limbeck.data.viewing import STORED_VIEWS, Seen, Views
@@ -36,6 +36,7 @@ __all__ = [
     "Views",
     "as_words",
     "choose",
+    "columns_line",
     "derive_seed",
     "from_arrays",
     "hold_out",

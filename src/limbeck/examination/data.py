@@ -5,13 +5,13 @@ Dimension key: N examples, G distinct keys.
 
 import torch
 
-from limbeck.data import Examples, name_some
+from limbeck.data import Examples, columns_line, name_some
 from limbeck.examination.finding import Finding, note, ok, warning
 from limbeck.preparation import Prepared
 
 
 def look_at_data(data: Prepared) -> tuple[Finding, ...]:
-    """Counts, duplicates, labels that contradict each other, and what is in training and test set both; by key alone.
+    """Counts, roles of columns, duplicates, labels that contradict each other, and what is in both sets; by key alone.
 
     The labels of measured examples are not read.
     """
@@ -21,7 +21,8 @@ def look_at_data(data: Prepared) -> tuple[Finding, ...]:
     labelled = "all labelled" if count == facts["teacher_train"] else f"{count:,} of them labelled"
     classes = len(facts["classes"])
     says = f"{facts['teacher_train']:,} training examples, {labelled}, {facts['measured']:,} {on}, {classes} classes"
-    return ok("data", says), _duplicates(data), _overlap(data)
+    columns = columns_line(facts)
+    return ok("data", says), *([note("columns", columns)] if columns else []), _duplicates(data), _overlap(data)
 
 
 def _duplicates(data: Prepared) -> Finding:

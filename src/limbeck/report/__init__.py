@@ -1,6 +1,5 @@
 """Readers of what runs leave: the report and the peek. Nothing here decides anything."""
 
-from limbeck.report.columns import columns_line
 from limbeck.report.demo import demo_markdown
 from limbeck.report.markdown import closing_sentence, report_markdown
 from limbeck.report.peek import Peek, peek, peek_json, peek_text
@@ -9,7 +8,6 @@ from limbeck.report.write import write_report
 __all__ = [
     "Peek",
     "closing_sentence",
-    "columns_line",
     "demo_markdown",
     "peek",
     "peek_json",

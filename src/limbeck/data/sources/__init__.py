@@ -7,6 +7,7 @@ from limbeck.data.sources.idx import Idx
 from limbeck.data.sources.images import Images
 from limbeck.data.sources.npy import Npy
 from limbeck.data.sources.npz import Npz
+from limbeck.data.sources.roles import columns_line
 from limbeck.data.sources.rows import Rows
 
 SOURCES: dict[str, type[Source]] = {
@@ -19,4 +20,16 @@ SOURCES: dict[str, type[Source]] = {
 }
 """Name in a recipe -> the class that is both the setting and the loader."""
 
-__all__ = ["SOURCES", "Digits", "Idx", "Images", "Npy", "Npz", "Rows", "Source", "Splits", "from_arrays"]
+__all__ = [
+    "SOURCES",
+    "Digits",
+    "Idx",
+    "Images",
+    "Npy",
+    "Npz",
+    "Rows",
+    "Source",
+    "Splits",
+    "columns_line",
+    "from_arrays",
+]

@@ -5,7 +5,7 @@ Dimension key: N rows, V distinct values.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -113,3 +113,20 @@ def _counts_rows(name: str, cells: Cells, known: int) -> bool:
     word = name.lower()
     called = word in ("", "id", "index", "row", "unnamed: 0") or word.endswith(("_id", " id", "-id"))
     return called or (known >= _FEW and numbers.max() - numbers.min() == known - 1)
+
+
+def columns_line(facts: Mapping[str, Any]) -> str | None:
+    """The columns that are used and those that are not, in a line; None where the data are no table."""
+    if "columns" not in facts:
+        return None
+    used: dict[str, list[str]] = {}
+    for column in facts["columns"]:
+        why = f" ({column['why']})" if column["role"] == "ignore" else ""
+        used.setdefault(column["role"], []).append(column["name"] + why)
+    roles = [
+        f"{'ignored' if role == 'ignore' else role} {', '.join(used[role])}"
+        for role in ("numeric", "categorical", "text", "ignore")
+        if role in used
+    ]
+    label = facts["label"]
+    return f"label {label['name']} ({label['why']}); " + "; ".join(roles)
