@@ -8,6 +8,7 @@ from limbeck.teachers.audience import Audience, TeacherSpec
 from limbeck.teachers.calibration import Calibration, calibrate, doubts, halves, suggested_temperatures
 from limbeck.teachers.class_order import Exchange, exchanged
 from limbeck.teachers.encoding import TAP, Encoding, Labels, spread
+from limbeck.teachers.endpoint import EndpointTeacher, RemoteTeacher
 from limbeck.teachers.ensemble import Ensemble, EnsembleTeacher, check_members
 from limbeck.teachers.estimator import EstimatorTeacher, SklearnTeacher
 from limbeck.teachers.function import CallableTeacher
@@ -37,6 +38,7 @@ TEACHERS: dict[str, type[TeacherSpec]] = {
     "weights": WeightsTeacher,
     "sklearn": SklearnTeacher,
     "table": AnswersTeacher,
+    "endpoint": EndpointTeacher,
     "timm": TimmTeacher,
     "huggingface": HubTeacher,
 }
@@ -53,6 +55,7 @@ __all__ = [
     "Calibration",
     "CallableTeacher",
     "Encoding",
+    "EndpointTeacher",
     "Ensemble",
     "EnsembleTeacher",
     "EstimatorTeacher",
@@ -70,6 +73,7 @@ __all__ = [
     "Picked",
     "Probabilities",
     "ProgramTeacher",
+    "RemoteTeacher",
     "SavedModel",
     "SavedTeacher",
     "SessionTeacher",
