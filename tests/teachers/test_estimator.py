@@ -6,12 +6,14 @@ import zipfile
 from contextlib import suppress
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import skops.io
 import torch
 from asking import examples_of
 from scipy.special import log_softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import (
     AdaBoostClassifier,
     BaggingClassifier,
@@ -20,16 +22,17 @@ from sklearn.ensemble import (
     HistGradientBoostingClassifier,
     RandomForestClassifier,
 )
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
 from hostile_answers import zipped
-from limbeck.data import Preprocess
+from limbeck.data import Column, Encode, Examples, Preprocess
 from limbeck.errors import DataError, RecipeError
 from limbeck.files import digest
 from limbeck.recipe import recipe_from_tree
@@ -197,6 +200,53 @@ def test_it_sees_the_stored_values_unless_a_preprocess_is_handed_over():
     assert stored.dtype == scaled.dtype == np.float32
     np.testing.assert_array_equal(stored, X)
     np.testing.assert_array_equal(scaled, X / np.float32(255))
+
+
+def rows_of_a_table():
+    """Ages with gaps and jobs with gaps, stored as the source `rows` does; and the table that they come from."""
+    rng = np.random.default_rng(0)
+    codes, ages = rng.integers(0, 3, 60), rng.normal(40, 9, 60).astype(np.float32)
+    ages[::7] = np.nan
+    encode = Encode(columns=(Column(name="age"), Column(name="job", vocabulary=("cook", "smith"))))
+    stored = torch.from_numpy(np.stack([ages, codes], axis=1).astype(np.float32))
+    jobs = pa.array([(None, "cook", "smith")[code] for code in codes])
+    labels = torch.from_numpy((codes + (ages > 40)) % 3)
+    examples = Examples(stored, labels, EXAMPLES.keys, ("a", "b", "c"))
+    return examples, encode, pa.table({"job": jobs, "age": pa.array(ages)})
+
+
+def columns_by_name():
+    coded = OneHotEncoder(handle_unknown="ignore")
+    columns = ColumnTransformer([("coded", coded, ["job"]), ("filled", SimpleImputer(), ["age"])])
+    return make_pipeline(columns, RandomForestClassifier(3, random_state=0))
+
+
+def test_an_estimator_fitted_on_named_columns_sees_named_columns(tmp_path):
+    examples, encode, table = rows_of_a_table()
+    fitted, audience = columns_by_name().fit(table, examples.labels.numpy()), Audience(examples, encode)
+    expected = Votes(3).logits(torch.from_numpy(fitted.predict_proba(table)).float())
+    assert torch.equal(ask_all(teacher_of(fitted, audience), examples), expected)
+    skops.io.dump(fitted, tmp_path / "t.skops")
+    assert torch.equal(ask_all(SklearnTeacher(path=str(tmp_path / "t.skops")).open(audience), examples), expected)
+    other = Encode(columns=(Column(name="age"), Column(name="job", vocabulary=("smith", "cook"))))
+    identities = [teacher_of(fitted, Audience(examples, one)).identity() for one in (encode, other)]
+    assert identities[0] != identities[1]
+
+
+def test_columns_that_the_data_lack_are_named():
+    examples, _, table = rows_of_a_table()
+    fitted = columns_by_name().fit(table, examples.labels.numpy())
+    with pytest.raises(DataError, match="fitted on the columns job, age, and the data lack job"):
+        teacher_of(fitted, Audience(examples, Encode(columns=(Column(name="age"), Column(name="trade")))))
+
+
+def test_an_estimator_fitted_on_arrays_sees_the_stored_codes_of_a_table():
+    examples, encode, _ = rows_of_a_table()
+    fitted = HistGradientBoostingClassifier(max_iter=3).fit(examples.inputs.numpy(), examples.labels.numpy())
+    expected = np.log(fitted.predict_proba(examples.inputs.numpy()))
+    np.testing.assert_allclose(
+        ask_all(teacher_of(fitted, Audience(examples, encode)), examples), expected, rtol=1e-5, atol=1e-6
+    )
 
 
 def test_its_warnings_stay_with_it():

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from limbeck.data import AnyPreprocess, Examples, Preprocess
+from limbeck.data import AnyPreprocess, Encode, Examples, Preprocess, name_some
 from limbeck.errors import DataError, RecipeError
 from limbeck.files import path_of
 from limbeck.signal import Signal
@@ -65,8 +65,10 @@ class SklearnTeacher:
                 expected="the number of votes, which this estimator does not tell",
                 do=f"set {audience.key}.votes",
             )
-        teacher = EstimatorTeacher(estimator, self.preprocess or Preprocess(), gives)
-        return in_order_of(teacher, audience.classes, f"the estimator in {self.path}", self.classes)
+        what = f"the estimator in {self.path}"
+        encode = None if self.preprocess else table_for(estimator, audience, what)
+        teacher = EstimatorTeacher(estimator, self.preprocess or Preprocess(), gives, encode)
+        return in_order_of(teacher, audience.classes, what, self.classes)
 
 
 class EstimatorTeacher:
@@ -76,10 +78,11 @@ class EstimatorTeacher:
         estimator: fitted.
         preprocess: from stored inputs to what it was fitted on; the result is flattened to rows [N, D] in float32.
         gives: what its numbers are, see `gives_of`.
+        encode: of stored rows that it sees as a table of named columns, in place of `preprocess`.
     """
 
-    def __init__(self, estimator: Any, preprocess: AnyPreprocess, gives: Gives) -> None:
-        self.estimator, self.preprocess, self.gives = estimator, preprocess, gives
+    def __init__(self, estimator: Any, preprocess: AnyPreprocess, gives: Gives, encode: Encode | None = None) -> None:
+        self.estimator, self.preprocess, self.gives, self.encode = estimator, preprocess, gives, encode
 
     def identity(self) -> dict[str, Any]:
         """All that it holds, and the versions of its libraries; one that cannot be taken apart is like a function."""
@@ -94,13 +97,14 @@ class EstimatorTeacher:
             "content": content,
             "versions": _versions(self.estimator),
             "preprocess": asdict(self.preprocess),
+            "coding": None if self.encode is None else self.encode.coding,
         }
 
     def answer(self, inputs: Tensor, keys: Tensor) -> Signal:
         """See `Teacher.answer`."""
         import joblib  # late: it starts slowly
 
-        rows_ND = own_memory(self.preprocess(inputs), inputs).flatten(1).numpy()
+        rows_ND = self._seen(inputs)
         # What it warns of, such as columns without names, is no news to whoever fitted it.
         with warnings.catch_warnings(), joblib.parallel_config(backend="sequential"):
             warnings.simplefilter("ignore")
@@ -119,6 +123,15 @@ class EstimatorTeacher:
                 do="fit it on one column of labels",
             )
         return Signal(tensor_of(np.asarray(answers)).to(torch.float32))
+
+    def _seen(self, inputs: Tensor) -> Any:
+        """Rows [N, D], or a table of the columns it was fitted on, their values as the file has them."""
+        if self.encode is None:
+            return own_memory(self.preprocess(inputs), inputs).flatten(1).numpy()
+        import pyarrow as pa
+
+        columns = self.encode.decode(inputs)
+        return pa.table({str(name): pa.array(columns[str(name)]) for name in self.estimator.feature_names_in_})
 
     def knows(self, examples: Examples) -> bool:
         """See `Teacher.knows`."""
@@ -142,8 +155,31 @@ def teacher_of_estimator(given: Any, audience: Audience) -> Teacher:
     Raises:
         DataError: a class of the data that it does not know.
     """
-    teacher = EstimatorTeacher(given, audience.handed_over or Preprocess(), gives_of(given))
-    return in_order_of(teacher, audience.classes, f"the teacher, a {type(given).__name__},")
+    what = f"the teacher, a {type(given).__name__},"
+    encode = None if audience.handed_over else table_for(given, audience, what)
+    teacher = EstimatorTeacher(given, audience.handed_over or Preprocess(), gives_of(given), encode)
+    return in_order_of(teacher, audience.classes, what)
+
+
+def table_for(estimator: Any, audience: Audience, what: str) -> Encode | None:
+    """The way back from stored rows to the columns by whose names an estimator was fitted; None where it saw arrays.
+
+    Raises:
+        DataError: columns that the data lack.
+    """
+    names, encode = getattr(estimator, "feature_names_in_", None), audience.preprocess
+    if names is None or not isinstance(encode, Encode):
+        return None
+    known = [column.name for column in encode.columns]
+    lacking = [str(name) for name in names if name not in known]
+    if lacking:
+        raise DataError(
+            f"{what} was fitted on the columns {name_some([str(name) for name in names])}, and the data lack "
+            f"{name_some(lacking)}",
+            expected=f"columns of the data: {name_some(known)}",
+            do="give the roles of these columns in `data`, or fit it on those of the data",
+        )
+    return encode
 
 
 def gives_of(estimator: Any) -> Gives:

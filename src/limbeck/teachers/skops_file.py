@@ -26,6 +26,7 @@ MOST_RATIO = 200
 FREE_BYTES = 64 * 2**20
 PARTS_OF_SKLEARN = (
     "functools.partial",
+    "numpy.dtype",
     "sklearn.tree._tree.Tree",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
     "sklearn.calibration._CalibratedClassifier",
