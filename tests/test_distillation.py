@@ -14,7 +14,7 @@ from limbeck.files import digest_tensors
 from limbeck.models import Mlp
 from limbeck.objectives import Hint, SoftTargets
 from limbeck.recipe_text import read_yaml
-from limbeck.teachers import Ensemble
+from limbeck.teachers import Ensemble, SavedTeacher
 from limbeck.training import Distill, Fit, Linear, Points, WeightedTerm
 from running import (
     TEST,
@@ -113,8 +113,10 @@ def test_data_of_every_kind(tmp_path: Path):
     assert students(arrays) == students(tensors) == students(sets)
 
 
-def test_a_source_is_data_too(tmp_path: Path, npz: Path, finished: Path):
-    result = tell(tmp_path / "x", train=Npz(path=str(npz)), test=None, teacher=finished / "teacher", student="mlp")
+@pytest.mark.parametrize("dress", [Path, lambda path: SavedTeacher(path=str(path))], ids=["path", "spec"])
+def test_a_source_is_data_too_and_a_spec_a_teacher(tmp_path: Path, npz: Path, finished: Path, dress: Any):
+    teacher = dress(finished / "teacher")
+    result = tell(tmp_path / "x", train=Npz(path=str(npz)), test=None, teacher=teacher, student="mlp")
     assert result.record["recipe"]["data"]["source"] == "npz"
     assert result.record["recipe"]["teacher"] == {"kind": "saved", "path": str(finished / "teacher")}
     assert result.preprocess == Preprocess(scale=255.0)

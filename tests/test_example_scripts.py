@@ -1,5 +1,6 @@
 """Every example runs, with a smaller budget than it has."""
 
+import csv
 import gzip
 import runpy
 from dataclasses import replace
@@ -7,9 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+import transformers
 from PIL import Image
 from sklearn.datasets import load_digits
 
+import hub_models
 import limbeck
 from limbeck.cli import app
 from limbeck.recipe import read_recipe
@@ -111,6 +115,24 @@ def test_rows(capsys):
     assert "columns: label rich (guessed); numeric hours; categorical work" in capsys.readouterr().out
 
 
+def texts_and_who_knows_them():
+    """The arguments of texts.py: a model of the hub that tells three kinds of sentence, and two tables of them."""
+    said = [(f"{hub_models.SENTENCES[place % 3]} {place}", hub_models.NAMES[place % 3]) for place in range(400)]
+    model = hub_models.sequence(Path("model"))
+    tokens = transformers.AutoTokenizer.from_pretrained("model")([text for text, _ in said[:90]], padding=True)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+    for _ in range(20):
+        logits = model(torch.tensor(tokens["input_ids"]), torch.tensor(tokens["attention_mask"])).logits
+        torch.nn.functional.cross_entropy(logits, torch.arange(90) % 3).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    model.save_pretrained("model")
+    for name, rows in (("train.csv", said[:300]), ("test.csv", said[300:])):
+        with open(name, "w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows([("text", "label"), *rows])
+    return "model", "train.csv", "test.csv"
+
+
 @pytest.fixture
 def results(monkeypatch):
     """What a script's calls of `limbeck.distill` return, each made smaller."""
@@ -119,7 +141,7 @@ def results(monkeypatch):
     def smaller(**arguments):
         fit = replace(arguments["fit"], epochs=4)
         assert isinstance(fit, Fit)
-        results.append(distil(**{**arguments, "fit": fit, "seeds": 2}))
+        results.append(distil(**{**arguments, "fit": fit, "labelled": 100, "seeds": 2}))
         return results[-1]
 
     distil = limbeck.distill
@@ -128,7 +150,8 @@ def results(monkeypatch):
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES.glob("*.py") if path.name != "adult.py"))
-def test_script(name, results, capsys):
+def test_script(name, results, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", [name, *(texts_and_who_knows_them() if name == "texts.py" else ())])
     runpy.run_path(str(EXAMPLES / name), run_name="__main__")
     assert str(results[0].verdict) in capsys.readouterr().out
 

@@ -18,10 +18,10 @@ from limbeck.models import MODELS, ModelSpec
 from limbeck.pipeline import Options, run
 from limbeck.preparation import Materials
 from limbeck.progress import Watch, unwatched
-from limbeck.recipe import GivenData, GivenModel, Recipe
+from limbeck.recipe import GivenData, GivenModel, GivenTeacher, Recipe
 from limbeck.recipe_text import build
 from limbeck.report import closing_sentence, write_report
-from limbeck.teachers import Ensemble, SavedModel, load_model
+from limbeck.teachers import Ensemble, SavedModel, TeacherSpec, load_model
 from limbeck.training import ArmName, Distill, Fit, Schedule
 
 T = TypeVar("T")
@@ -110,7 +110,8 @@ def distill(
     Args:
         teacher: an nn.Module that takes preprocessed inputs; a function of preprocessed inputs that returns logits or
             probabilities [N, C]; an array of them with a row per training example; a list of these, or an `Ensemble`
-            with weights; or the path of a saved model.
+            with weights; a spec of the catalogue of teachers, such as `limbeck.teachers.TimmTeacher(name=...)`; or the
+            path of a saved model.
         student: a name of the catalogue (`limbeck list models`), one of its specs (`limbeck.models.Mlp(hidden=(32,))`),
             a function that makes an nn.Module, or an instance, whose weights every student then starts from.
         train: (inputs, labels) as arrays or tensors, a `torch.utils.data.Dataset`, or a source: the name "digits" or
@@ -151,7 +152,6 @@ def distill(
     _check_teacher(teacher, test)
     source, splits = _data_of(train, test, classes)
     student_model, make = _student_of(student)
-    saved = isinstance(teacher, str | Path)
     _check_one("objective", objective, {"temperature": temperature})
     _check_one("distillation", distillation, {"alpha": alpha, "temperature": temperature, "objective": objective})
     loss = _loss_of(alpha, temperature, objective) if distillation is None else _checked(distillation)
@@ -160,7 +160,7 @@ def distill(
     # The same classes are built from the same plain values as by a file, so that one check serves both.
     tree = {
         "data": {"source": source, "labelled": labelled, "unlabelled": unlabelled, "validation": validation},
-        "teacher": {"kind": "saved", "path": str(teacher)} if saved else {"kind": "python", "what": _name(teacher)},
+        "teacher": _teacher_of(teacher),
         "student": {
             "model": student_model,
             "preprocess": preprocess,
@@ -173,7 +173,7 @@ def distill(
         "out": str(out) if isinstance(out, Path) else out,
     }
     recipe = _with_loss(build(Recipe, tree, where="limbeck.distill", do="mend the argument"), loss)
-    materials = Materials(splits, None if saved else teacher, make, preprocess)
+    materials = Materials(splits, teacher if isinstance(recipe.teacher, GivenTeacher) else None, make, preprocess)
     return _told(recipe, materials, Options(resume, overwrite, allow_weak_teacher, watch))
 
 
@@ -201,6 +201,15 @@ def _check_one(name: str, whole: Any, parts: dict[str, Any]) -> None:
             expected=f"{name}, which has these settings, or the settings alone",
             do="leave one of them out",
         )
+
+
+def _teacher_of(teacher: Any) -> Any:
+    """A teacher as a recipe names it."""
+    if isinstance(teacher, TeacherSpec):
+        return teacher
+    if isinstance(teacher, str | Path):
+        return {"kind": "saved", "path": str(teacher)}
+    return {"kind": "python", "what": _name(teacher)}
 
 
 def _check_teacher(teacher: Any, test: Any) -> None:
