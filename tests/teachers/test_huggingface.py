@@ -8,16 +8,16 @@ import shutil
 import sys
 from contextlib import suppress
 
-import hub_models
 import numpy as np
 import pytest
 import torch
 import transformers
-from hub_models import bytes_of, pictures, texts
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import hostile
+import hub_models
+from hub_models import bytes_of, pictures, texts
 from limbeck.data import Preprocess, key_examples
 from limbeck.errors import DataError, LimbeckError, MissingError, RecipeError
 from limbeck.files import digest_tensors
