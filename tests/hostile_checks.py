@@ -18,11 +18,20 @@ import torch
 from asking import examples_of
 
 import hostile
+import hostile_answers
 from hostile_data import CASES, good_ones
 from limbeck.data import Preprocess
 from limbeck.errors import LimbeckError
 from limbeck.models import Mlp
-from limbeck.teachers import Audience, OnnxTeacher, ProgramTeacher, SavedTeacher, WeightsTeacher
+from limbeck.teachers import (
+    AnswersTeacher,
+    Audience,
+    OnnxTeacher,
+    ProgramTeacher,
+    SavedTeacher,
+    SklearnTeacher,
+    WeightsTeacher,
+)
 
 SECONDS, FLIPS = 30, 60
 SEEN: list[str] = []
@@ -57,6 +66,8 @@ TEACHERS = {
     "program": (hostile.PROGRAMS, lambda path: ProgramTeacher(path=path)),
     "onnx": (hostile.ONNX, lambda path: OnnxTeacher(path=path)),
     "weights": (hostile.WEIGHTS, lambda path: WeightsTeacher(path=path, model=Mlp(hidden=(4,)))),
+    "sklearn": (hostile_answers.ESTIMATORS, lambda path: SklearnTeacher(path=path)),
+    "table": (hostile_answers.TABLES, lambda path: AnswersTeacher(path=path)),
     "saved": ((), lambda path: SavedTeacher(path=path)),
 }
 PATHS = (

@@ -148,7 +148,7 @@ REFUSED = {
     "NaN": (wide(broken(lambda v: v.__setitem__((3, 1), np.nan))), "NaN or infinite in line 4"),
     "infinity": (wide(broken(lambda v: v.__setitem__((0, 2), np.inf))), "NaN or infinite in line 1"),
     "a class unknown": ({"row": range(COUNT), "label": ["d"] * COUNT}, "the label 'd', which is no class"),
-    "votes for nobody": ({"label": ["a"] * COUNT}, "no column row or key"),
+    "votes for nobody": ({"label": ["a"] * COUNT, "annotator": range(COUNT)}, "no column row or key"),
     "votes with more": ({"row": range(COUNT), "label": ["a"] * COUNT, "time": range(COUNT)}, "also the columns time"),
     "texts for numbers": ({"a": ["x"] * COUNT, "b": ["y"] * COUNT, "c": ["z"] * COUNT}, "answers"),
     "nothing": ({"a": [], "b": [], "c": []}, "answers"),

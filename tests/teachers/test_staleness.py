@@ -13,10 +13,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import skops.io
 import torch
 from asking import CPU, Net, examples_of, net, teacher
 from onnx import numpy_helper
 from safetensors.torch import load_file, save_file
+from sklearn.ensemble import RandomForestClassifier
 from torch import nn
 
 import hostile
@@ -26,6 +28,7 @@ from limbeck.errors import DataError
 from limbeck.files import MANIFEST, digest_tensors, read_manifest, sealed, write_json
 from limbeck.models import ConvNet, Mlp, initialise
 from limbeck.teachers import (
+    AnswersTeacher,
     Audience,
     CallableTeacher,
     Encoding,
@@ -39,11 +42,13 @@ from limbeck.teachers import (
     ProgramTeacher,
     SavedModel,
     SavedTeacher,
+    SklearnTeacher,
     TableTeacher,
     Teacher,
     Votes,
     WeightsTeacher,
     save_model,
+    teacher_of,
 )
 from limbeck.teachers.precision import networks_of
 from limbeck.teachers.signals import encoded
@@ -849,6 +854,21 @@ def program_in(folder: Path) -> ProgramTeacher:
     return ProgramTeacher(path=str(hostile.program_file(folder, lambda _: None)))
 
 
+def fitted() -> RandomForestClassifier:
+    return RandomForestClassifier(3, random_state=0).fit(EXAMPLES.inputs.flatten(1).numpy(), EXAMPLES.labels.numpy())
+
+
+def sklearn_in(folder: Path) -> SklearnTeacher:
+    skops.io.dump(fitted(), folder / "forest.skops")
+    return SklearnTeacher(path=str(folder / "forest.skops"))
+
+
+def answers_in(folder: Path) -> AnswersTeacher:
+    lines = [",".join(map(repr, row)) for row in rows().tolist()]
+    (folder / "answers.csv").write_text("\n".join([",".join(EXAMPLES.classes), *lines]) + "\n")
+    return AnswersTeacher(path=str(folder / "answers.csv"))
+
+
 KINDS = {
     "module": lambda _: teacher(),
     "module with taps": lambda _: teacher(taps=("first",)),
@@ -862,6 +882,9 @@ KINDS = {
     "weights": lambda folder: WeightsTeacher(path=str(weights_file(folder)), model=MODEL).open(audience()),
     "program": lambda folder: program_in(folder).open(audience()),
     "onnx": lambda folder: onnx_in(folder).open(audience()),
+    "estimator": lambda _: teacher_of(fitted(), audience()),
+    "sklearn": lambda folder: sklearn_in(folder).open(audience()),
+    "answers": lambda folder: answers_in(folder).open(audience()),
 }
 
 

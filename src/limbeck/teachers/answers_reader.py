@@ -98,6 +98,8 @@ class _Layout:
     """What the columns of a file are."""
 
     def __init__(self, path: Path, names: list[str], classes: Sequence[str], named: Sequence[str] | None) -> None:
+        if len(names) < 2:  # what else such a file says is nobody's business
+            raise _unusable(path, "has fewer than two columns")
         twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
         if twice:
             raise _unusable(path, f"has two columns named {_some(twice)}")
