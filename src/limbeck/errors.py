@@ -54,3 +54,8 @@ class Interrupted(LimbeckError):
     def advising(self, do: str) -> "Interrupted":
         """The same with another way to go on: only a door knows by what call it was entered."""
         return Interrupted(self.came, expected=self.expected, do=do, exit_status=self.exit_status)
+
+
+def first_line(error: Exception, most: int = 200) -> str:
+    """The gist of another library's error, of at most so many letters, for one of ours."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:most]

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from limbeck.data import AnyPreprocess, Examples
+from limbeck.data import Examples
 from limbeck.files import free_bytes
 from limbeck.models import bytes_of
-from limbeck.preparation import Materials, Prepared
+from limbeck.preparation import Materials, Prepared, student_preprocess
 from limbeck.recipe import TrainedTeacher, encoding_of
 from limbeck.record import memory_bytes
 from limbeck.rundir import Run
@@ -102,7 +102,7 @@ def estimate(
     teachers = [_teacher(opened, data, spec, seed) for seed, spec in still_to_train(opened)]
     assistants, heard, answering = _assistants(opened, data, materials, teacher)
     students, measuring = _students(opened, data, materials, heard, asked.seconds_each)
-    views = 1 if opened.recipe.distill.views == "live" else int(opened.recipe.distill.views)
+    views = opened.recipe.distill.stored_views
     missing = views * (state.wanted - state.answered)
     each = state.bytes / (views * state.answered) if state.answered else _bytes_each(opened, heard)
     asking = asked.seconds_each * len(data.measured) if asked.teacher.knows(data.measured) else 0.0
@@ -147,7 +147,9 @@ def _assistants(
     fits = []
     for number in range(1, len(recipe.student.chain) + 1):
         module = new_assistant(opened, number, data, materials)
-        lesson = lesson_of("distilled", recipe.distill, data.train, heard, _preprocess(opened, data), seed=0)
+        lesson = lesson_of(
+            "distilled", recipe.distill, data.train, heard, student_preprocess(opened.recipe, data), seed=0
+        )
         fits.append(_fit(f"assistant {number}", 1, module, lesson, recipe.fit, len(data.train), opened))
         answering += _answering(as_teacher(opened, module, data), data.train)
         heard = _heard(opened, as_teacher(opened, module, data), data.train)
@@ -158,7 +160,7 @@ def _students(
     opened: Run, data: Prepared, materials: Materials, heard: Stored, seconds_each: float
 ) -> tuple[list[_Fit], float]:
     """The fits of all arms, and the seconds in which their students are measured."""
-    recipe, preprocess = opened.recipe, _preprocess(opened, data)
+    recipe, preprocess = opened.recipe, student_preprocess(opened.recipe, data)
     student = new_student(recipe, data, materials, recipe.proof.seeds[0])
     times, predictions = len(recipe.proof.seeds), 4 * len(data.measured) * len(data.train.classes)
     found: dict[ArmName, _Fit] = {}
@@ -211,10 +213,6 @@ def _heard(opened: Run, teacher: Teacher, examples: Examples) -> Stored:
     tensors = encoded(encoding, ask(teacher, examples.inputs[:1], examples.keys[:1]))
     everywhere = {name: values.expand(count, *values.shape[1:]) for name, values in tensors.items()}
     return Stored(everywhere, encoding, len(examples.classes))
-
-
-def _preprocess(opened: Run, data: Prepared) -> AnyPreprocess:
-    return opened.recipe.student.preprocess or data.preprocess
 
 
 # --- reckoning up ----------------------------------------------------------------------------------------------------

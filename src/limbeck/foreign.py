@@ -1,14 +1,18 @@
 """Files that strangers made: looked at with suspicion before any library sees them."""
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from limbeck.errors import DataError
+from limbeck.errors import DataError, first_line
 
 PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle", ".joblib")
 """How files of picklers are named."""
 _SIGNS = {b"PK\x03\x04": "a zip archive", b"\x80": "a pickle", b"\x1f\x8b": "compressed", b"BZh": "compressed"}
 """How a file begins, and what it then is."""
+PARQUET_LIMITS = {"thrift_string_size_limit": 1 << 26, "thrift_container_size_limit": 1 << 26}
+"""Bytes and members of a Parquet file's headers that are parsed."""
 MOST_UNPACKED, MOST_RATIO = 64 * 2**20, 100
 """Bytes beyond which what is compressed may not grow by more than this: pixels and measurements never do."""
 
@@ -54,6 +58,22 @@ def refuse_bomb(path: Path, unpacked: int, packed: int, do: str) -> None:
             expected=f"at most {MOST_UNPACKED:,} bytes, or {MOST_RATIO} times as many as are packed",
             do=do,
         )
+
+
+@contextmanager
+def library_errors(unusable: Callable[[str], DataError], *kinds: type[Exception]) -> Iterator[None]:
+    """What a library says of a file that it cannot read, as an error of ours.
+
+    Args:
+        unusable: makes it of why.
+        kinds: of the library's errors.
+    """
+    try:
+        yield
+    except DataError:
+        raise
+    except kinds as error:
+        raise unusable(f"cannot be read: {first_line(error, 300)}") from None
 
 
 def looks_like(path: Path) -> str | None:

@@ -16,7 +16,7 @@ from torch import nn
 from limbeck.errors import DataError
 from limbeck.files import MANIFEST, digest_tensors, path_of, verify, write_tensors
 from limbeck.models import bytes_of, parameters
-from limbeck.preparation import Materials, Prepared, prepare
+from limbeck.preparation import Materials, Prepared, prepare, student_preprocess
 from limbeck.progress import Watch, unwatched
 from limbeck.proof import PREDICTIONS, judge
 from limbeck.recipe import GivenModel, Recipe
@@ -24,7 +24,7 @@ from limbeck.record import RECORD, read_record, write_record
 from limbeck.rundir import Run, check_origin, join_run, open_run
 from limbeck.students import check_pairing, check_same_start, check_students, new_student
 from limbeck.teachers import LabelStore, ModuleTeacher, SavedModel, Signals, ask_all, save_model
-from limbeck.teaching import ask_once, find_teacher, look_at, settle, store_state, teach
+from limbeck.teaching import ask_once, find_teacher, look_at, settle, store_directory, teach
 from limbeck.training import ArmName, configured, fit, gradient_norms, join_world, lesson_of
 
 _log = logging.getLogger(__name__)
@@ -98,7 +98,7 @@ def ask_teacher(recipe: Recipe, materials: Materials, options: Options) -> Label
         look_at(teacher, data, allow_weak=options.allow_weak)
         settle(opened, teacher, data)
         # While it is alone: two that write the run's files at once would lose something of one.
-        check_origin(opened, {"teacher": store_state(opened, teacher, data).directory.name})
+        check_origin(opened, {"teacher": store_directory(opened, teacher, data).name})
         let_others_in()
         return ask_once(opened, teacher, data)
 
@@ -130,7 +130,7 @@ def train_arm(opened: Run, arm: ArmName, seed: int, data: Prepared, signals: Sig
         verify(directory / "student")
         return
     recipe = opened.recipe
-    spec, preprocess = recipe.student.model, recipe.student.preprocess or data.preprocess
+    spec, preprocess = recipe.student.model, student_preprocess(recipe, data)
     student = new_student(recipe, data, materials, seed)
     check_pairing(student, data.train, preprocess)
     initial = digest_tensors(student.state_dict())

@@ -60,6 +60,11 @@ class Prepared:
         return {name: digest_tensors({"keys": side.keys, "labels": side.labels}) for name, side in sides.items()}
 
 
+def student_preprocess(recipe: Recipe, data: Prepared) -> AnyPreprocess:
+    """What students see through: the recipe's, or what the source declares."""
+    return recipe.student.preprocess or data.preprocess
+
+
 def prepare(recipe: Recipe, materials: Materials) -> Prepared:
     """Load the data and part it: what the teacher may see, what students see, what is measured.
 

@@ -214,7 +214,7 @@ class Recipe:
 
     def _check_views(self) -> None:
         views, augment = self.distill.views, self.fit.augment
-        if views not in (1, "live") and not augment.active:
+        if self.distill.stored_views > 1 and not augment.active:
             raise ValueError(f"distill.views is {views}, and fit.augment makes no views: set views: 1, or fit.augment")
         deaf = {"scratch", "label-smoothing"}
         if views == 1 and augment.mixes and (self.student.chain or not set(self.proof.arms) <= deaf):

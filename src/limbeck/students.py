@@ -10,7 +10,7 @@ from limbeck.data import AnyPreprocess, Examples, derive_seed
 from limbeck.errors import RecipeError
 from limbeck.files import digest, digest_tensors
 from limbeck.models import check_output, initialise
-from limbeck.preparation import Materials, Prepared
+from limbeck.preparation import Materials, Prepared, student_preprocess
 from limbeck.recipe import GivenModel, Recipe, encoding_of
 from limbeck.record import read_record
 from limbeck.rundir import Run
@@ -26,7 +26,7 @@ def check_students(opened: Run, data: Prepared, materials: Materials) -> str:
             that lacks labels, or a batch that cannot be parted.
     """
     recipe = opened.recipe
-    preprocess, seed = recipe.student.preprocess or data.preprocess, recipe.proof.seeds[0]
+    preprocess, seed = student_preprocess(recipe, data), recipe.proof.seeds[0]
     once, again = (new_student(recipe, data, materials, seed) for _ in range(2))
     _check_trainable(once)
     check_pairing(once, data.train, preprocess)
@@ -51,7 +51,7 @@ def new_student(recipe: Recipe, data: Prepared, materials: Materials, seed: int)
             expected="a model that a file can name",
             do="call limbeck.distill in Python with the student, or name a model (limbeck list models)",
         )
-    shape = (recipe.student.preprocess or data.preprocess).output_shape(data.train.input_shape)
+    shape = student_preprocess(recipe, data).output_shape(data.train.input_shape)
     return initialise(maker, shape, len(data.train.classes), derive_seed(seed, "student"))
 
 
@@ -78,7 +78,7 @@ def check_terms(opened: Run, student: nn.Module, teacher: Teacher, data: Prepare
     Raises:
         RecipeError: a tap that either lacks, a term that cannot compare the two, or a batch that cannot be parted.
     """
-    preprocess = opened.recipe.student.preprocess or data.preprocess
+    preprocess = student_preprocess(opened.recipe, data)
     signals = Live(teacher, data.train, encoding_of(opened.recipe))
     lesson = lesson_of("distilled", opened.recipe.distill, data.train, signals, preprocess, seed=0)
     check_parts(student, lesson.terms, opened.recipe.fit, opened.world)

@@ -20,7 +20,7 @@ from limbeck.errors import DataError, LimbeckError, RecipeError
 from limbeck.files import MANIFEST
 from limbeck.models import ModelSpec, initialise
 from limbeck.objectives import CrossEntropy
-from limbeck.preparation import Materials, Prepared
+from limbeck.preparation import Materials, Prepared, student_preprocess
 from limbeck.recipe import GivenModel, GivenTeacher, Recipe, TeacherEnsemble, TrainedTeacher, encoding_of
 from limbeck.rundir import Run, check_origin, origin_of
 from limbeck.students import check_pairing, check_terms, new_student
@@ -40,6 +40,7 @@ from limbeck.teachers import (
     TeacherSpec,
     ask_some,
     bare,
+    directory_of,
     label,
     load_model,
     look_at_answers,
@@ -256,10 +257,8 @@ def settle(opened: Run, teacher: Teacher, data: Prepared) -> dict[str, Any]:
 
 def views_of(recipe: Recipe, examples: Examples) -> Views | None:
     """The views that are labelled; None is the plain example."""
-    count = recipe.distill.views
-    if count in (1, "live"):
-        return None
-    return Views(examples, recipe.fit.augment, seed=STORED_VIEWS, cycle=int(count))
+    count = recipe.distill.stored_views
+    return None if count == 1 else Views(examples, recipe.fit.augment, seed=STORED_VIEWS, cycle=count)
 
 
 def ask_once(opened: Run, teacher: Teacher, data: Prepared) -> LabelStore:
@@ -296,6 +295,14 @@ def _check_sees(opened: Run, teacher: Teacher) -> None:
 
 def _is_table(teacher: Teacher) -> bool:
     return isinstance(teacher, TableTeacher) or any(map(_is_table, teacher.within))
+
+
+def store_directory(opened: Run, teacher: Teacher, data: Prepared) -> Path:
+    """Of the store that `ask_once` would begin or go on with."""
+    views, encoding = views_of(opened.recipe, data.train), encoding_of(opened.recipe)
+    return directory_of(
+        opened.directory / "labels", _labelling(opened, teacher), data.train, views=views, encoding=encoding
+    )
 
 
 def store_state(opened: Run, teacher: Teacher, data: Prepared) -> StoreState:
@@ -339,7 +346,7 @@ def check_chain(opened: Run, data: Prepared, materials: Materials, teacher: Teac
         check_terms(opened, student, teacher, data)
     for number in range(1, len(recipe.student.chain) + 1):
         assistant = new_assistant(opened, number, data, materials)
-        check_pairing(assistant, data.train, recipe.student.preprocess or data.preprocess)
+        check_pairing(assistant, data.train, student_preprocess(recipe, data))
         check_terms(opened, assistant, teacher, data, whose=f"assistant {number}")
         teacher = as_teacher(opened, assistant, data)
     check_terms(opened, student, teacher, data)
@@ -349,7 +356,7 @@ def _assistant(opened: Run, number: int, signals: Signals, data: Prepared, mater
     """The assistant of that number, from 1, taught by the signals of the one before it."""
     recipe, directory = opened.recipe, opened.directory / "assistants" / str(number)
     module = new_assistant(opened, number, data, materials)
-    spec, preprocess = recipe.student.chain[number - 1], recipe.student.preprocess or data.preprocess
+    spec, preprocess = recipe.student.chain[number - 1], student_preprocess(recipe, data)
     if opened.agreed((directory / MANIFEST).exists()):
         return as_teacher(opened, load_model(directory, module).module, data)
     seed = derive_seed("assistant", number)
@@ -369,12 +376,12 @@ def new_assistant(opened: Run, number: int, data: Prepared, materials: Materials
     if number > len(student.assistants):
         return new_student(opened.recipe, data, materials, seed)
     spec: ModelSpec = student.assistants[number - 1]
-    shape = (student.preprocess or data.preprocess).output_shape(data.train.input_shape)
+    shape = student_preprocess(opened.recipe, data).output_shape(data.train.input_shape)
     return initialise(spec, shape, len(data.train.classes), derive_seed(seed, "student"))
 
 
 def as_teacher(opened: Run, module: nn.Module, data: Prepared) -> ModuleTeacher:
     """An assistant as whoever comes after it asks it."""
     recipe = opened.recipe
-    preprocess = recipe.student.preprocess or data.preprocess
+    preprocess = student_preprocess(recipe, data)
     return ModuleTeacher(module, preprocess, opened.device, recipe.distill.teacher_taps)

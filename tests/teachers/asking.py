@@ -1,12 +1,13 @@
 """A few examples and a small teacher that counts how often it is asked."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
 
 from limbeck.data import Examples, Preprocess, key_examples
-from limbeck.teachers import ModuleTeacher
+from limbeck.teachers import ModuleTeacher, Teacher, ask_some, look_at_answers
 
 CPU = torch.device("cpu")
 CLASSES = ("a", "b", "c")
@@ -68,6 +69,11 @@ class Side(nn.Module):
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         return self.dress(inputs)
+
+
+def preflight(who: Teacher, examples: Examples, *, allow_weak: bool) -> dict[str, Any]:
+    """What a run finds out about a teacher before it goes on with it."""
+    return look_at_answers(ask_some(who, examples), allow_weak=allow_weak)
 
 
 def sided(dress: Callable[[torch.Tensor], torch.Tensor] = lambda x: x) -> Sided:

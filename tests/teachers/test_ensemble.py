@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from asking import CPU, examples_of, net, teacher
+from asking import CPU, examples_of, net, preflight, teacher
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -23,7 +23,6 @@ from limbeck.teachers import (
     Probabilities,
     TableTeacher,
     ask_all,
-    preflight,
     teacher_of,
 )
 

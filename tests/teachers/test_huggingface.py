@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from asking import preflight
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
@@ -22,7 +23,7 @@ from limbeck.data import Preprocess, key_examples
 from limbeck.errors import DataError, LimbeckError, MissingError, RecipeError
 from limbeck.files import digest_tensors
 from limbeck.recipe import recipe_from_tree
-from limbeck.teachers import Audience, HubTeacher, Picked, ask_all, preflight
+from limbeck.teachers import Audience, HubTeacher, Picked, ask_all
 from limbeck.teachers.hub_images import image_preprocess
 
 SCALED, PLAIN = Preprocess(scale=255.0), Preprocess()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from asking import examples_of
+from asking import examples_of, preflight
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
@@ -11,7 +11,7 @@ from limbeck.data import Preprocess
 from limbeck.errors import DataError, RecipeError
 from limbeck.files import describe
 from limbeck.recipe import recipe_from_tree
-from limbeck.teachers import Audience, OnnxTeacher, Probabilities, ask_all, preflight
+from limbeck.teachers import Audience, OnnxTeacher, Probabilities, ask_all
 from limbeck.teachers.teacher import BATCH_SIZE
 
 SCALED = Preprocess(scale=255.0)

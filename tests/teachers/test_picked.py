@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from asking import CLASSES, examples_of, net, teacher
+from asking import CLASSES, examples_of, net, preflight, teacher
 
 from limbeck.data import Preprocess
 from limbeck.errors import DataError
-from limbeck.teachers import CallableTeacher, Logits, Picked, Probabilities, ask_all, preflight
+from limbeck.teachers import CallableTeacher, Logits, Picked, Probabilities, ask_all
 from limbeck.teachers.picked import answering
 
 EXAMPLES = examples_of(30)

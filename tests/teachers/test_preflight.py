@@ -4,11 +4,11 @@ import time
 
 import pytest
 import torch
-from asking import examples_of, net, teacher
+from asking import examples_of, net, preflight, teacher
 
 from limbeck.data import UNLABELLED, Preprocess
 from limbeck.errors import DataError
-from limbeck.teachers import CallableTeacher, Logits, Probabilities, TableTeacher, ask_some, preflight
+from limbeck.teachers import CallableTeacher, Logits, Probabilities, TableTeacher, ask_some
 
 CLASSES = tuple("abcdefghij")
 

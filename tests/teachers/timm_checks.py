@@ -3,6 +3,7 @@
 import pytest
 import timm
 import torch
+from asking import preflight
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from timm.data import ImageNetInfo
@@ -11,7 +12,7 @@ import hostile
 from limbeck.data import Preprocess, key_examples
 from limbeck.errors import DataError, MissingError, RecipeError
 from limbeck.files import digest_tensors
-from limbeck.teachers import Audience, Picked, TimmTeacher, ask_all, preflight
+from limbeck.teachers import Audience, Picked, TimmTeacher, ask_all
 
 CLASSES = ("a", "b", "c")
 SCALED = Preprocess(scale=255.0)

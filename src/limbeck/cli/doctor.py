@@ -115,7 +115,7 @@ def examine_machine() -> dict[str, Any]:
     """What a run's environment.json says, and what else a run needs to know before it begins."""
     import torch
 
-    from limbeck.record import environment
+    from limbeck.record import environment, memory_bytes
 
     disk = shutil.disk_usage(".")
     names = ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "NO_COLOR", "LIMBECK_DEBUG", "WORLD_SIZE")
@@ -123,7 +123,7 @@ def examine_machine() -> dict[str, Any]:
         **environment(),
         "device": "cuda" if torch.cuda.is_available() else "cpu",
         "threads": torch.get_num_threads(),
-        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "memory_bytes": memory_bytes(),
         "disk_free": disk.free,
         "variables": {name: os.environ[name] for name in names if name in os.environ},
     }

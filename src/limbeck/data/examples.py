@@ -214,7 +214,7 @@ def _check_labels(labels: Tensor, classes: tuple[str, ...]) -> None:
         )
 
 
-def name_some(things: list[int] | list[str]) -> str:
+def name_some(things: list[int] | list[str], most: int = _NAMED) -> str:
     """The first few of a list, and how many more there are, for a message."""
-    more = len(things) - _NAMED
-    return ", ".join(map(str, things[:_NAMED])) + (f" and {more} more" if more > 0 else "")
+    more = len(things) - most
+    return ", ".join(map(str, things[:most])) + (f" and {more} more" if more > 0 else "")

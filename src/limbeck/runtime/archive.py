@@ -14,9 +14,8 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
-from limbeck.errors import DataError
+from limbeck.errors import DataError, first_line
 from limbeck.foreign import foreign_file, looks_like, refuse_pickle
-from limbeck.runtime.fitting import first_line
 
 MOST_BYTES = 2**40
 MOST_ENTRIES = 100_000

@@ -43,10 +43,5 @@ def in_batches(ask: Callable[[Tensor], Tensor], inputs: Tensor, *, least: int, m
     return torch.cat(parts)
 
 
-def first_line(error: Exception) -> str:
-    """The gist of another library's error."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-
-
 def _fits(own: Shape, given: tuple[int, ...]) -> bool:
     return len(own) == len(given) and all(size in (None, each) for size, each in zip(own, given, strict=True))

@@ -6,9 +6,8 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from limbeck.errors import DataError
+from limbeck.errors import DataError, first_line
 from limbeck.foreign import foreign_file, looks_like, refuse_pickle
-from limbeck.runtime.fitting import first_line
 
 if TYPE_CHECKING:
     from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto

@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from limbeck.errors import DataError
+from limbeck.errors import DataError, first_line
 from limbeck.runtime.archive import DTYPES, STRIDED, WHAT, Archive, Meta, Node, refused
-from limbeck.runtime.fitting import Shape, check_shape, first_line, in_batches
+from limbeck.runtime.fitting import Shape, check_shape, in_batches
 from limbeck.runtime.operators import gives_a_list, makes_from_nothing, operator_of
 
 MOST_NUMBERS = 2**32

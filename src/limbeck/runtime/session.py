@@ -3,7 +3,6 @@
 Dimension key: N examples, C outputs.
 """
 
-import hashlib
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from limbeck.errors import DataError
-from limbeck.runtime.fitting import Shape, check_shape, first_line, in_batches
+from limbeck.errors import DataError, first_line
+from limbeck.files import describe
+from limbeck.runtime.fitting import Shape, check_shape, in_batches
 from limbeck.runtime.onnx_model import read_model
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Session:
     def __init__(self, path: Path, output: str | None = None) -> None:
         model = read_model(path)
         self.path = path
-        self.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        self.sha256 = describe(path)["sha256"]
         self.classes = _without_dictionaries(model, output)
         """The names that the file gives its outputs, if any."""
         self.parameters = _parameters(model)

@@ -19,13 +19,13 @@ from limbeck.teachers.module import ModuleTeacher
 from limbeck.teachers.onnx_file import OnnxTeacher, SessionTeacher
 from limbeck.teachers.picked import Picked, bare
 from limbeck.teachers.precision import set_precision, settle_precision
-from limbeck.teachers.preflight import ASKED, Asked, ask_some, look_at_answers, looks_like, preflight
+from limbeck.teachers.preflight import ASKED, Asked, ask_some, look_at_answers, looks_like
 from limbeck.teachers.program import ProgramTeacher
 from limbeck.teachers.saved import SavedModel, SavedTeacher, load_model, save_model
 from limbeck.teachers.shards import Mapped
 from limbeck.teachers.signals import Live, Signals, Stored, encoded
 from limbeck.teachers.speed import Pace
-from limbeck.teachers.store import LabelStore, StoreState, label, read_answers, state_of
+from limbeck.teachers.store import LabelStore, StoreState, directory_of, label, read_answers, state_of
 from limbeck.teachers.table import TableTeacher
 from limbeck.teachers.teacher import BATCH_SIZE, Teacher, ask, ask_all
 from limbeck.teachers.timm_model import TimmTeacher
@@ -93,6 +93,7 @@ __all__ = [
     "bare",
     "calibrate",
     "check_members",
+    "directory_of",
     "doubts",
     "encoded",
     "exchanged",
@@ -101,7 +102,6 @@ __all__ = [
     "load_model",
     "look_at_answers",
     "looks_like",
-    "preflight",
     "read_answers",
     "save_model",
     "set_precision",

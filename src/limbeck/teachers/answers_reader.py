@@ -8,10 +8,9 @@ Dimension key: B lines of a batch, C classes of the data.
 
 import csv
 import io
-import os
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,8 +18,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from limbeck.data import name_some
 from limbeck.errors import DataError
-from limbeck.foreign import foreign_file, looks_like
+from limbeck.foreign import PARQUET_LIMITS, foreign_file, library_errors, looks_like
+from limbeck.record import memory_bytes
 from limbeck.teachers.gives import columns_of
 
 if TYPE_CHECKING:
@@ -35,7 +36,6 @@ BATCH = 1 << 14
 """Lines of a Parquet file that are decoded together."""
 MOST_CELL = 4096
 KEY = re.compile(r"[0-9a-fA-F]{64}")
-LIMITS = {"thrift_string_size_limit": 1 << 26, "thrift_container_size_limit": 1 << 26}
 _WHAT = "a table of answers: a Parquet file, or a CSV file in UTF-8 with a header and commas"
 
 
@@ -185,13 +185,12 @@ def _of_csv(path: Path, layout: _Layout) -> Iterator["pa.RecordBatch"]:
 def _names_in_parquet(path: Path, most: int) -> list[str]:
     from pyarrow import parquet
 
-    with parquet.ParquetFile(path, **LIMITS) as file:
+    with parquet.ParquetFile(path, **PARQUET_LIMITS) as file:
         about = file.metadata
         groups = [about.row_group(number).total_byte_size for number in range(about.num_row_groups)]
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         if not 0 <= about.num_rows <= most:
             raise _unusable(path, f"declares {about.num_rows:,} lines, where at most {most:,} make sense")
-        if groups and not 0 <= min(groups) <= max(groups) <= memory // 3:
+        if groups and not 0 <= min(groups) <= max(groups) <= memory_bytes() // 3:
             raise _unusable(path, f"has a row group of {max(groups):,} bytes, more than a third of this memory")
         return [str(name) for name in file.schema_arrow.names]
 
@@ -200,7 +199,7 @@ def _of_parquet(path: Path, layout: _Layout) -> Iterator["pa.RecordBatch"]:
     import pyarrow as pa
     from pyarrow import parquet
 
-    with parquet.ParquetFile(path, **LIMITS) as file:
+    with parquet.ParquetFile(path, **PARQUET_LIMITS) as file:
         kinds = {field.name: field.type for field in file.schema_arrow}
     words = [name for name in layout.texts if pa.types.is_string(kinds[name]) or pa.types.is_large_string(kinds[name])]
     whole = [name for name in (*layout.texts, "row") if name in kinds and pa.types.is_integer(kinds[name])]
@@ -211,7 +210,7 @@ def _of_parquet(path: Path, layout: _Layout) -> Iterator["pa.RecordBatch"]:
         if not held and not (name in layout.texts and pa.types.is_dictionary(kind)):
             raise _unusable(path, f"has the column {name} of type {kind}")
     # As dictionaries, since a few bytes of a Parquet file can repeat a long text any number of times.
-    with parquet.ParquetFile(path, read_dictionary=words, **LIMITS) as file:
+    with parquet.ParquetFile(path, read_dictionary=words, **PARQUET_LIMITS) as file:
         yield from file.iter_batches(BATCH, columns=layout.wanted)
 
 
@@ -290,23 +289,15 @@ def _texts(layout: _Layout, column: Any, began: int) -> tuple[list[str], NDArray
 # --- words -----------------------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def _in_words(path: Path) -> Iterator[None]:
-    """What a library says of a file it cannot read, as an error of ours."""
+def _in_words(path: Path) -> AbstractContextManager[None]:
     import pyarrow as pa
 
-    try:
-        yield
-    except DataError:
-        raise
-    except (pa.ArrowException, csv.Error, ValueError, OSError, MemoryError) as error:
-        line = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
-        raise _unusable(path, f"cannot be read: {line}") from None
+    kinds = (pa.ArrowException, csv.Error, ValueError, OSError, MemoryError)
+    return library_errors(lambda why: _unusable(path, why), *kinds)
 
 
 def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(name[:80] for name in names[:5])
-    return shown + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return name_some([name[:80] for name in names])
 
 
 def _unusable(path: Path, why: str) -> DataError:

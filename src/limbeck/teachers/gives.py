@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Protocol
 
-import torch
 from torch import Tensor
 
 from limbeck.errors import DataError
@@ -95,8 +94,7 @@ class Votes:
             if not look_like_probabilities(answers_NC):
                 raise _other(answers_NC, f"shares of {self.count} votes", "rows of shares that sum to 1")
             votes_NC = answers_NC * self.count
-        half = torch.tensor(0.5)
-        return (votes_NC + half).log() - (votes_NC.sum(dim=1, keepdim=True) + half * votes_NC.shape[1]).log()
+        return (votes_NC + 0.5).log() - (votes_NC.sum(dim=1, keepdim=True) + 0.5 * votes_NC.shape[1]).log()
 
 
 def facts_of(gives: Gives) -> dict[str, Any]:

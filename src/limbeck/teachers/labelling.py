@@ -29,7 +29,7 @@ from limbeck.teachers.precision import networks_of
 from limbeck.teachers.shards import Mapped, Shard, Shards, signal_names, signals_of
 from limbeck.teachers.signals import Stored, encoded
 from limbeck.teachers.speed import Pace
-from limbeck.teachers.teacher import BATCH_SIZE, Teacher, ask
+from limbeck.teachers.teacher import BATCH_SIZE, Teacher, ask, evenly
 
 SHARD_SIZE = 16 * BATCH_SIZE
 """Records that a kill costs at the most."""
@@ -72,7 +72,7 @@ class Labelling:
         self.count = 1 if views is None or views.cycle is None else views.cycle
         self.facts = fingerprint(teacher, examples, views, encoding)
         self.directory = root / digest(self.facts)[:16]
-        self.written: set[int] = set()
+        self.written: set[Path] = set()
         self.pace = Pace(teacher, examples)
         lowered = any(network.precision == "bf16" for network in networks_of(teacher))
         self.tolerance = LOWERED_ERROR if lowered else HALF_ERROR
@@ -102,31 +102,33 @@ class Labelling:
             )
         return shards
 
-    def places(self, shards: Shards) -> Tensor:
-        """[G] where each key lies among the sealed shards, -1 where in none."""
-        return shards.find(self.examples.keys[self.rows_G])
+    def found(self) -> tuple[Shards, Tensor]:
+        """The sealed shards, and [G] where each key lies among them, -1 where in none."""
+        shards = self.shards()
+        return shards, shards.find(self.examples.keys[self.rows_G])
 
-    def signals(self, shards: Shards) -> Stored | Mapped:
+    def signals(self, shards: Shards, place_G: Tensor) -> Stored | Mapped:
         """Those of every example, once all are answered."""
         # The groups number the distinct keys in their order, as the places stand.
-        return signals_of(shards, self.places(shards)[self.examples.groups], self.encoding)
+        return signals_of(shards, place_G[self.examples.groups], self.encoding)
 
     # --- asking ------------------------------------------------------------------------------------------------------
 
-    def complete(self, watch: Watch, stop: Stop) -> None:
-        """Ask about every example that no sealed shard holds, and seal the store with them.
+    def complete(self, shards: Shards, place_G: Tensor, watch: Watch, stop: Stop) -> tuple[Shards, Tensor]:
+        """Ask about every example that no sealed shard holds, and seal the store with them; returns what is found then.
+
+        Args:
+            shards: as `found`.
+            place_G: likewise.
+            watch: told of progress.
+            stop: looked at between two questions.
 
         Raises:
             DataError: the teacher answers badly, otherwise than before, or otherwise when asked twice.
             DiskError: there is no room for the answers.
             Interrupted: a stop was asked for; finished shards stay.
         """
-        while True:
-            shards = self.shards()
-            place_G = self.places(shards)
-            missing = self.rows_G[place_G < 0]
-            if not len(missing):
-                return
+        while len(missing := self.rows_G[place_G < 0]):
             for name in shards.names:  # a key that is damaged would be asked about for nothing
                 shards.read(name)
             self.check_same(shards, place_G)
@@ -138,6 +140,8 @@ class Labelling:
                     self._seal(shards, parts, stop)
             if not mine:
                 self._pause(stop)
+            shards, place_G = self.found()
+        return shards, place_G
 
     def _ask(self, parts: dict[int, Tensor], watch: Watch, stop: Stop) -> None:
         """Every part that is on no disk yet: first what nobody has claimed, then what its claimant left."""
@@ -168,14 +172,7 @@ class Labelling:
     def _write(self, path: Path, rows: Tensor, parts: Collection[int], stop: Stop) -> None:
         """One shard, its teacher asked once more about the first of it: what is random in it is found out at once."""
         shard = self._asked(rows, stop)
-        to_come = sum(not (self.directory / _name(number)).exists() for number in parts)
-        needed, free = to_come * sum(values.nbytes for values in shard.values()), free_bytes(self.directory)
-        if free is not None and needed > free:
-            raise DiskError(
-                f"{self.directory} needs {needed:,} bytes for {to_come} shards, {free:,} are free",
-                expected="room for the teacher's answers",
-                do="free some space or set another out, keep fewer of them (labels.encoding: top-k), or tap less",
-            )
+        self._check_room(sum(values.nbytes for values in shard.values()), parts)
         moved = self._moved(shard, rows, math.ceil(PROBES / len(parts)))
         if moved > 0:
             raise DataError(
@@ -184,7 +181,19 @@ class Labelling:
                 do="switch off what is random in it (dropout), or what it remembers",
             )
         write_tensors(path, shard)
-        self.written.add(int(path.stem.removeprefix("shard-")))
+        self.written.add(path)
+
+    def _check_room(self, each: int, parts: Collection[int]) -> None:
+        free = free_bytes(self.directory)
+        if free is None or each * len(parts) <= free:  # with room for all there is no need to look what is written
+            return
+        to_come = sum(not (self.directory / _name(number)).exists() for number in parts)
+        if each * to_come > free:
+            raise DiskError(
+                f"{self.directory} needs {each * to_come:,} bytes for {to_come} shards, {free:,} are free",
+                expected="room for the teacher's answers",
+                do="free some space or set another out, keep fewer of them (labels.encoding: top-k), or tap less",
+            )
 
     def _asked(self, rows_M: Tensor, stop: Stop) -> Shard:
         """What the teacher says of all views of these keys."""
@@ -229,7 +238,7 @@ class Labelling:
             totals.add(before.read(name))
         for number, rows in parts.items():
             path = self.directory / _name(number)
-            shard = self._whole(path, rows, 0 if number in self.written else math.ceil(PROBES / len(parts)))
+            shard = self._whole(path, rows, 0 if path in self.written else math.ceil(PROBES / len(parts)))
             if shard is None:
                 with claimed(path):
                     self._write(path, rows, parts, stop)
@@ -283,7 +292,7 @@ class Labelling:
         if not len(held):
             return
         held = held[place_G[held].argsort()]
-        probes = held[torch.linspace(0, len(held) - 1, min(PROBES, len(held))).round().long()]
+        probes = held[evenly(len(held), PROBES)]
         numbers = torch.arange(len(probes)) % self.count
         found = shards.take(place_G[probes] * self.count + numbers)
         moved = self._beyond(found, self.rows_G[probes], numbers)

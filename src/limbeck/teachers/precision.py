@@ -12,8 +12,8 @@ import torch
 from limbeck.data import Examples
 from limbeck.errors import DataError, LimbeckError
 from limbeck.teachers.module import ModuleTeacher, Precision
-from limbeck.teachers.preflight import ASKED, spread
-from limbeck.teachers.teacher import BATCH_SIZE, Teacher, ask, ask_all
+from limbeck.teachers.preflight import ASKED
+from limbeck.teachers.teacher import BATCH_SIZE, Teacher, ask, ask_all, evenly
 
 Wanted = Literal["fp32", "bf16", "auto"]
 
@@ -37,7 +37,7 @@ def set_precision(teacher: Teacher, precision: Precision) -> None:
 
 def agreement(teacher: Teacher, examples: Examples) -> float:
     """The share of up to 1,000 examples to which a teacher gives the same first choice in bf16 as in fp32."""
-    some = examples.select(spread(len(examples), ASKED))
+    some = examples.select(evenly(len(examples), ASKED))
     choices_N = []
     for precision in ("fp32", "bf16"):
         set_precision(teacher, precision)

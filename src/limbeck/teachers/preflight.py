@@ -18,7 +18,7 @@ from limbeck.teachers.calibration import calibrate, suggested_temperatures
 from limbeck.teachers.class_order import Exchange, exchanged, never_said
 from limbeck.teachers.ensemble import EnsembleTeacher
 from limbeck.teachers.gives import Logits, Probabilities, look_like_probabilities
-from limbeck.teachers.teacher import BATCH_SIZE, Teacher, ask_all
+from limbeck.teachers.teacher import BATCH_SIZE, Teacher, ask_all, evenly
 
 ASKED = 1000
 """Training examples the preflight asks about."""
@@ -49,18 +49,6 @@ class Asked:
     members: tuple["Asked", ...] = ()
 
 
-def preflight(teacher: Teacher, examples: Examples, *, allow_weak: bool) -> dict[str, Any]:
-    """Look at a teacher's answers to some training examples; finds out whether it gives probabilities.
-
-    Returns:
-        What was found, see `look_at_answers`.
-
-    Raises:
-        DataError: see `ask_some` and `look_at_answers`.
-    """
-    return look_at_answers(ask_some(teacher, examples), allow_weak=allow_weak)
-
-
 def ask_some(teacher: Teacher, examples: Examples, *, most: int = ASKED, seconds: float = math.inf) -> Asked:
     """Ask a teacher, and the members of an ensemble, about some examples, evenly over the data.
 
@@ -76,7 +64,7 @@ def ask_some(teacher: Teacher, examples: Examples, *, most: int = ASKED, seconds
     """
     members = teacher.within if isinstance(teacher, EnsembleTeacher) else ()
     each = tuple(ask_some(member, examples, most=most, seconds=seconds / (len(members) + 1)) for member in members)
-    some = examples.select(spread(len(examples), most))
+    some = examples.select(evenly(len(examples), most))
     for inner in teacher.within if not members else ():
         _told(inner, ask_all(inner, some.select(torch.arange(min(len(some), FIRST)))))
     if seconds < math.inf:
@@ -178,11 +166,6 @@ def _told(teacher: Teacher, logits_NC: Tensor) -> Tensor:
         return logits_NC
     teacher.gives = Probabilities()
     return teacher.gives.logits(logits_NC)
-
-
-def spread(examples: int, most: int) -> Tensor:
-    """Up to so many rows, evenly over the data: classes often lie in blocks."""
-    return torch.linspace(0, examples - 1, min(most, examples), dtype=torch.float64).round().long()
 
 
 # --- looking ---------------------------------------------------------------------------------------------------------

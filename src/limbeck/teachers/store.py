@@ -99,14 +99,20 @@ def label(
         Interrupted: a stop was asked for; finished shards stay.
     """
     labelling = Labelling(root, teacher, examples, views, encoding or Encoding())
-    before = labelling.shards()
-    places = labelling.places(before)
-    if (places < 0).any():
-        labelling.complete(watch, stop)
+    shards, place_G = labelling.found()
+    if (place_G < 0).any():
+        shards, place_G = labelling.complete(shards, place_G, watch, stop)
     else:
-        labelling.check_same(before, places)
-    shards = labelling.shards()
-    return LabelStore(labelling.directory, shards.manifest, labelling.signals(shards), labelling.pace.facts())
+        labelling.check_same(shards, place_G)
+    signals = labelling.signals(shards, place_G)
+    return LabelStore(labelling.directory, shards.manifest, signals, labelling.pace.facts())
+
+
+def directory_of(
+    root: Path, teacher: Teacher, examples: Examples, *, views: Views | None = None, encoding: Encoding | None = None
+) -> Path:
+    """The directory of the store that `label` would open."""
+    return Labelling(root, teacher, examples, views, encoding or Encoding()).directory
 
 
 def state_of(
@@ -118,10 +124,10 @@ def state_of(
         DataError: a manifest that was edited, or a sealed shard that cannot be read.
     """
     labelling = Labelling(root, teacher, examples, views, encoding or Encoding())
-    directory, shards = labelling.directory, labelling.shards()
+    directory, (shards, place_G) = labelling.directory, labelling.found()
     paths = sorted(directory.glob("shard-*"))
     waiting = [_keys_waiting(path) for path in paths if path.name not in shards.names]
-    found = int((labelling.places(shards) >= 0).sum()) + sum(waiting)
+    found = int((place_G >= 0).sum()) + sum(waiting)
     others = tuple(sorted(path.parent for path in root.glob(f"*/{MANIFEST}") if path.parent != directory))
     return StoreState(
         directory=directory,

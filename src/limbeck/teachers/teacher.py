@@ -108,6 +108,11 @@ def ask_all(teacher: Teacher, examples: Examples) -> Tensor:
     return torch.cat([ask(teacher, inputs, keys).logits for inputs, keys in parts])
 
 
+def evenly(count: int, most: int) -> Tensor:
+    """Up to `most` rows of so many, evenly over them: classes often lie in blocks."""
+    return torch.linspace(0, count - 1, min(most, count), dtype=torch.float64).round().long()
+
+
 def own_memory(seen: Tensor, inputs: Tensor) -> Tensor:
     """What a teacher is shown, in memory of its own: one that works in place would change the data for all after it."""
     shared = seen.untyped_storage().data_ptr() == inputs.untyped_storage().data_ptr()

@@ -1,7 +1,6 @@
 """A file of weights as teacher, for a model of the catalogue."""
 
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -10,7 +9,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from limbeck.data import Preprocess
+from limbeck.data import Preprocess, name_some
 from limbeck.errors import DataError
 from limbeck.files import path_of
 from limbeck.foreign import foreign_file, looks_like, refuse_pickle
@@ -108,17 +107,11 @@ def _check_fit(path: Path, wanted: dict[str, Tensor], shapes: dict[str, tuple[in
     parts = [("lacks", missing), ("has unknown", unexpected), ("has of another shape", other)]
     if any(names for _, names in parts):
         raise DataError(
-            f"{path} " + ", ".join(f"{verb} {_named(names)}" for verb, names in parts if names),
+            f"{path} " + ", ".join(f"{verb} {name_some(names, MOST_NAMED)}" for verb, names in parts if names),
             expected=f"the {len(wanted)} tensors of {what}",
             do="take the model these weights were trained in, name its outputs by `classes` if they are not the "
             "data's, and rename tensors that only have another prefix",
         )
-
-
-def _named(names: Iterable[str]) -> str:
-    listed = list(names)
-    more = len(listed) - MOST_NAMED
-    return ", ".join(listed[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _kind_kept(path: Path, name: str, tensor: Tensor, wanted: dict[str, Tensor]) -> Tensor:

@@ -119,6 +119,11 @@ class Distill:
         return self.student_weight, self.distillation_weight
 
     @property
+    def stored_views(self) -> int:
+        """Of how many views of each example the answers are stored; live ones are stored of the plain example too."""
+        return 1 if self.views == "live" else self.views
+
+    @property
     def temperatures(self) -> tuple[float, ...]:
         """At which a term softens the teacher's logits, and 1, rising."""
         objectives = [self.objective, *(term.objective for term in self.terms)]
@@ -192,7 +197,7 @@ def lesson_of(
         signals = signals.shuffled(derive_seed(seed, "shuffled-teacher"))
     heard = any(term.objective.traits.hears_teacher for term in loss)
     # A student that hears no stored views sees fresh ones.
-    views = distill.views if heard and distill.views != "live" else 1
+    views = distill.stored_views if heard else 1
     return Lesson(examples, signals if heard else None, loss, preprocess, views)
 
 

@@ -5,10 +5,9 @@ Dimension key: N rows, V distinct values.
 
 import gzip
 import io
-import os
 import zlib
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -16,7 +15,8 @@ from typing import TYPE_CHECKING, BinaryIO
 from limbeck.data.examples import name_some
 from limbeck.data.sources.cells import Cells, cells_of
 from limbeck.errors import DataError
-from limbeck.foreign import looks_like
+from limbeck.foreign import PARQUET_LIMITS, library_errors, looks_like
+from limbeck.record import memory_bytes
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -26,7 +26,6 @@ _KIND = "a table: a CSV file in UTF-8 (also .gz) whose rows have as many cells a
 _BLOCK = 1 << 23  # bytes of a CSV file that are parsed together; no row may be longer
 _BATCH = 1 << 16  # rows of a Parquet file that are decoded together
 _CELL = 16  # bytes that a cell takes while it is read, besides its text
-_HEADERS = 1 << 26  # of a Parquet file, in bytes
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ def read_sheet(
 
 def most_bytes() -> int:
     """Of text or of numbers that are read: with all that is made of them they fit this machine's memory."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 16
+    return memory_bytes() // 16
 
 
 # --- CSV -------------------------------------------------------------------------------------------------------------
@@ -160,8 +159,7 @@ def _parquet(path: Path, unread: Collection[str]) -> tuple[dict[str, "pa.Chunked
     import pyarrow as pa
     from pyarrow import parquet
 
-    limits = {"thrift_string_size_limit": _HEADERS, "thrift_container_size_limit": _HEADERS}
-    with parquet.ParquetFile(path, **limits) as file:
+    with parquet.ParquetFile(path, **PARQUET_LIMITS) as file:
         schema, about = file.schema_arrow, file.metadata
         _check_names(path, tuple(schema.names), given=True)
         declared = [about.row_group(number).total_byte_size for number in range(about.num_row_groups)]
@@ -173,7 +171,7 @@ def _parquet(path: Path, unread: Collection[str]) -> tuple[dict[str, "pa.Chunked
     wanted = [field for field in schema if field.name not in unread]
     texts = [field.name for field in wanted if pa.types.is_string(field.type) or pa.types.is_large_string(field.type)]
     # As dictionaries, since a few bytes of a Parquet file can repeat a long text any number of times.
-    with parquet.ParquetFile(path, read_dictionary=texts, **limits) as file:
+    with parquet.ParquetFile(path, read_dictionary=texts, **PARQUET_LIMITS) as file:
         chosen = [field.name for field in wanted]
         batches = list(file.iter_batches(_BATCH, columns=chosen)) if chosen else []
     if not batches:
@@ -185,18 +183,11 @@ def _parquet(path: Path, unread: Collection[str]) -> tuple[dict[str, "pa.Chunked
 # --- words -----------------------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def _in_words(path: Path) -> Iterator[None]:
-    """What libraries say of a file they cannot read, as an error of ours."""
+def _in_words(path: Path) -> AbstractContextManager[None]:
     import pyarrow as pa
 
-    try:
-        yield
-    except DataError:
-        raise
-    except (pa.ArrowException, gzip.BadGzipFile, EOFError, zlib.error, ValueError) as error:
-        line = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
-        raise _unusable(path, f"cannot be read: {line}") from None
+    kinds = (pa.ArrowException, gzip.BadGzipFile, EOFError, zlib.error, ValueError)
+    return library_errors(lambda why: _unusable(path, why), *kinds)
 
 
 def _unusable(path: Path, why: str) -> DataError:
