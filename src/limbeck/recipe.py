@@ -17,6 +17,7 @@ from limbeck.errors import RecipeError
 from limbeck.models import MODELS, AnyModel, ModelSpec
 from limbeck.objectives import CATALOGUE
 from limbeck.recipe_text import ALIASES, build, read_yaml
+from limbeck.search_space import Tune
 from limbeck.teachers import TEACHERS, Encoding, Labels, TeacherSpec
 from limbeck.teachers.ensemble import Mean, check_members
 from limbeck.training import ArmName, Distill, Fit
@@ -186,6 +187,7 @@ class Recipe:
     distill: Distill = field(default_factory=Distill)
     fit: Fit = field(default_factory=Fit)
     proof: Proof = field(default_factory=Proof)
+    tune: Tune | None = None
     device: str = "auto"
     out: str = "runs/first"
 

@@ -1,0 +1,1 @@
+"""Tuning: many fits over temperature, alpha and more; validation chooses, and the test set is read once."""
