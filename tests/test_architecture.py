@@ -25,7 +25,7 @@ FLOORS = (
         "pipeline",
         "estimate",
     },
-    {"report", "examination"},
+    {"report", "examination", "tuning"},
     {"cli", "distillation", "functional", "testing"},
 )
 """Rooms from the ground up; docs/decisions/0001 says why the doors lie above the report."""
