@@ -255,6 +255,7 @@ ELSEWHERE = (
     "teacher.fit",
     "teacher.members",
     "student.assistants",
+    "tune.student",
     "distill.student_weight",
     "distill.distillation_weight",
     "distill.temperature",

@@ -140,6 +140,7 @@ def test_the_file_form_names_every_field():
         "distill",
         "fit",
         "proof",
+        "tune",
         "device",
         "out",
     ]
