@@ -15,6 +15,7 @@ FLOORS = (
     {"measurement"},
     {
         "search_space",
+        "guess",
         "recipe_text",
         "recipe",
         "rundir",

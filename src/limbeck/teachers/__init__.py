@@ -5,7 +5,14 @@ A new kind of teacher is one file with a frozen dataclass, which opens it, and o
 
 from limbeck.teachers.answers_file import AnswersTeacher
 from limbeck.teachers.audience import Audience, TeacherSpec
-from limbeck.teachers.calibration import Calibration, calibrate, doubts, halves, suggested_temperatures
+from limbeck.teachers.calibration import (
+    Calibration,
+    calibrate,
+    doubts,
+    halves,
+    suggested_temperatures,
+    where_doubts_reach,
+)
 from limbeck.teachers.class_order import Exchange, exchanged
 from limbeck.teachers.encoding import TAP, Encoding, Labels, spread
 from limbeck.teachers.endpoint import EndpointTeacher, RemoteTeacher
@@ -27,7 +34,7 @@ from limbeck.teachers.signals import Live, Signals, Stored, encoded
 from limbeck.teachers.speed import Pace
 from limbeck.teachers.store import LabelStore, StoreState, directory_of, label, read_answers, state_of
 from limbeck.teachers.table import TableTeacher
-from limbeck.teachers.teacher import BATCH_SIZE, Teacher, ask, ask_all
+from limbeck.teachers.teacher import BATCH_SIZE, Teacher, ask, ask_all, evenly
 from limbeck.teachers.timm_model import TimmTeacher
 from limbeck.teachers.weights import WeightsTeacher
 
@@ -96,6 +103,7 @@ __all__ = [
     "directory_of",
     "doubts",
     "encoded",
+    "evenly",
     "exchanged",
     "halves",
     "label",
@@ -110,4 +118,5 @@ __all__ = [
     "state_of",
     "suggested_temperatures",
     "teacher_of",
+    "where_doubts_reach",
 ]

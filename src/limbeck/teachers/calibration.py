@@ -72,7 +72,7 @@ def suggested_temperatures(logits_NC: Tensor) -> tuple[float, float] | None:
     what sets them apart is more and more the order of classes that the teacher rules out, which it was hardly trained
     to rank (Hinton, Vinyals and Dean 2015, arXiv 1503.02531, section 2.1).
     """
-    low, high = (_where_doubts_reach(logits_NC, share) for share in (FAINT, LOUD))
+    low, high = (where_doubts_reach(logits_NC, share) for share in (FAINT, LOUD))
     return None if low is None or high is None else (low, high)
 
 
@@ -83,7 +83,8 @@ def doubts(logits_NC: Tensor, temperature: float) -> float:
     return float(((1 - p_NC.amax(dim=1)) / most_N).mean())
 
 
-def _where_doubts_reach(logits_NC: Tensor, share: float) -> float | None:
+def where_doubts_reach(logits_NC: Tensor, share: float) -> float | None:
+    """The temperature at which the doubts are this share; None where none is."""
     low, high = math.log(1e-3), math.log(1e6)
     if not doubts(logits_NC, math.exp(low)) < share < doubts(logits_NC, math.exp(high)):
         return None
