@@ -294,7 +294,7 @@ def defaults_below(kind, name=""):
 
 def dataclasses_in(hint):
     """The classes in a type, however deep, but for those that only Python can hand over."""
-    if is_dataclass(hint):
+    if isinstance(hint, type) and is_dataclass(hint):
         return [] if hint.__name__.startswith("Given") else [hint]
     return [member for inner in typing.get_args(hint) for member in dataclasses_in(inner)]
 

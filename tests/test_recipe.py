@@ -311,6 +311,7 @@ def test_a_misspelt_name_is_named_with_the_nearest(key: str, value: Any, near: s
         ("fit.optimizer.lr", 0),
         ("fit.precision", "fp16"),
         ("fit.threads", "all"),
+        ("fit.threads", {"a": 1}),
         ("fit.clip", -1),
         ("fit.checkpoint_seconds", math.inf),
         ("fit.optimizer.lr", math.nan),

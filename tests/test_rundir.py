@@ -8,10 +8,13 @@ import pytest
 import torch
 
 from limbeck.errors import DataError, DiskError, MissingError, RecipeError
+from limbeck.files import write_text
 from limbeck.locks import locked
 from limbeck.recipe import Recipe, recipe_from_tree
-from limbeck.recipe_text import read_yaml
-from limbeck.rundir import RESOLVED, check_origin, check_out, open_run
+from limbeck.recipe_text import read_yaml, write_yaml
+from limbeck.record import RECORD
+from limbeck.rundir import RESOLVED, check_origin, check_out, holds_run_of, open_run
+from limbeck.search_space import Tune
 from limbeck.training import World
 from running import Heard, tree
 
@@ -153,6 +156,20 @@ def test_a_changed_recipe_is_named_key_by_key(tmp_path: Path):
     assert "distill.alpha: 0.1 -> 0.5" in caught.value.came
     assert "proof.seeds: [0, 1] -> [0, 2]" in caught.value.came
     assert read_yaml(out / RESOLVED)["distill"]["alpha"] == 0.1
+
+
+@pytest.mark.parametrize("before", ["absent", "null"])
+def test_what_a_search_may_vary_makes_no_other_run(tmp_path: Path, before: str):
+    out = begun(tmp_path / "run")
+    if before == "absent":  # as runs were written that began before there was a search
+        tree = read_yaml(out / RESOLVED)
+        del tree["tune"]
+        write_text(out / RESOLVED, write_yaml(tree))
+    write_text(out / RECORD, "{}")
+    with opening(recipe_for(out, tune={"trials": 3}), resume=True) as opened:
+        assert opened.recipe.tune == Tune(trials=3)
+    assert (out / RECORD).exists()
+    assert holds_run_of(recipe_for(out, tune={}), out)
 
 
 def test_a_run_may_be_moved(tmp_path: Path):

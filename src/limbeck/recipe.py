@@ -17,7 +17,7 @@ from limbeck.errors import RecipeError
 from limbeck.models import MODELS, AnyModel, ModelSpec
 from limbeck.objectives import CATALOGUE
 from limbeck.recipe_text import ALIASES, build, read_yaml
-from limbeck.search_space import Tune
+from limbeck.search_space import Tune, alternatives
 from limbeck.teachers import TEACHERS, Encoding, Labels, TeacherSpec
 from limbeck.teachers.ensemble import Mean, check_members
 from limbeck.training import ArmName, Distill, Fit
@@ -213,6 +213,24 @@ class Recipe:
             raise ValueError("the arm direct leaves out assistants and generations, and there are none: leave it out")
         if isinstance(self.teacher, TeacherEnsemble) and self.distill.teacher_taps:
             raise ValueError("an ensemble has no parts to tap: take one teacher, or leave out the terms on features")
+        if self.tune is not None:
+            self._check_tune(self.tune)
+
+    def _check_tune(self, tune: Tune) -> None:
+        if self.student.chain:
+            raise ValueError(
+                "each trial of a search would have to train assistants and generations of its own: leave out "
+                "student.assistants and student.generations, or tune"
+            )
+        tried = alternatives(tune, self.distill.objective)
+        if self.labels.k is not None and (tune.objective or any("temperature" in one.searched for one in tried)):
+            raise ValueError(
+                "labels.encoding top-k keeps the teacher's tail at the temperatures of distill, and tune tries others: "
+                "set labels.encoding: auto, or tune.temperature: null and no tune.objective"
+            )
+        several = len(tried) > 1 or len(tune.student) > 1 or any(one.searched for one in tried)
+        if not (several or tune.alpha or tune.lr):
+            raise ValueError("tune has nothing to vary: give it a range, or alternatives")
 
     def _check_views(self) -> None:
         views, augment = self.distill.views, self.fit.augment

@@ -6,10 +6,11 @@ Nothing is executed: tags, anchors and aliases are refused, as are duplicate key
 import io
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from types import UnionType
+from types import NoneType, UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
@@ -138,7 +139,8 @@ def build(kind: type[T], tree: Any, *, where: str, do: str = "mend it in the fil
         text = json.dumps(tree, default=_plain)
         return TypeAdapter(kind).validate_json(text, strict=True, extra="forbid")
     except ValidationError as error:
-        found = [one for one in error.errors(include_url=False) if not _beside_the_point(one)]
+        every = error.errors(include_url=False)
+        found = [one for one in every if not _beside_the_point(one)] or every
         problems = dict(_problem(kind, one) for one in found)
         many = f"{len(problems)} errors" if len(problems) > 1 else "an error"
         more = " ..." if len(problems) > MOST_NAMED else ""
@@ -196,7 +198,7 @@ def _problem(kind: type, error: Any) -> tuple[str, str]:
     place = _place(kind, location)
     match error["type"]:
         case "unexpected_keyword_argument":
-            return f"unknown key {place.name}{_hint(location[-1], place.known)}", f"one of {', '.join(place.known)}"
+            return f"unknown key {place.name}{hint(location[-1], place.known)}", f"one of {', '.join(place.known)}"
         case "missing" | "missing_argument":
             return f"{place.name} is missing", f"{place.name} to be given"
         case "union_tag_invalid" | "union_tag_not_found":
@@ -204,25 +206,27 @@ def _problem(kind: type, error: Any) -> tuple[str, str]:
             name = place.name if place.name.endswith(f".{key}") else f"{place.name}.{key}"
             came = value.get(key) if isinstance(value, dict) else value
             tags = [tag for tag in _options(place.kind) if tag != "python"]
-            return f"{name} is {_shown(came)}{_hint(came, tags)}", f"{name}: one of {', '.join(tags)}"
+            return f"{name} is {shown(came)}{hint(came, tags)}", f"{name}: one of {', '.join(tags)}"
         case "value_error":
-            return f"{place.name or 'the recipe'}: {error['ctx']['error']}", "values that fit"
+            return f"{place.name}: {error['ctx']['error']}".removeprefix(": "), "values that fit"
         case "dataclass_type" | "dict_type":
             first = next((fields(member)[0].name for member in _options(place.kind).values()), None)
             names = ", ".join(tag for tag in _options(place.kind) if tag != "python")
             which = f" with {first}: one of {names}" if first else ""
-            return f"{place.name} is {_shown(value)}", f"{place.name}: a mapping{which}"
+            return f"{place.name} is {shown(value)}", f"{place.name}: a mapping{which}"
         case _:
             expected = error["msg"].removeprefix("Input should be ").replace("array", "list")
-            return f"{place.name} is {_shown(value)}", f"{place.name}: {expected}"
+            return f"{place.name} is {shown(value)}", f"{place.name}: {expected}"
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A value in a message, cut where it is long."""
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def _hint(came: Any, known: list[str]) -> str:
+def hint(came: Any, known: Sequence[str]) -> str:
+    """The nearest known name in brackets, where one is near."""
     near = get_close_matches(came, known, n=1) if isinstance(came, str) else []
     return f" (did you mean {near[0]}?)" if near else ""
 
@@ -241,6 +245,7 @@ def _place(kind: Any, location: tuple[Any, ...]) -> _Place:
     known: list[str] = []
     beside: list[str] = []
     for part in location:
+        kind = _present(kind)
         options = _options(kind)
         if _is_label(part):
             continue
@@ -257,7 +262,13 @@ def _place(kind: Any, location: tuple[Any, ...]) -> _Place:
             beside = known
         else:
             names.append(str(part))
-    return _Place(".".join(names), list(dict.fromkeys(known)), kind)
+    return _Place(".".join(names), list(dict.fromkeys(known)), _present(kind))
+
+
+def _present(kind: Any) -> Any:
+    """X, of `X | None`: a section that a recipe may leave out; any other type as it is."""
+    some = [member for member in get_args(kind) if member is not NoneType]
+    return some[0] if get_origin(kind) in (Union, UnionType) and len(some) == 1 else kind
 
 
 def _options(kind: Any) -> dict[str, Any]:

@@ -231,7 +231,7 @@ def _begin(recipe: Recipe, out: Path, resume: bool) -> Recipe:
     if before is not None:
         _check_same(before, recipe, out)
         _log.info("resumed")
-        if _leaves(before) != _leaves(tree_of(recipe)):  # more seeds or arms: what was trained stays, judged anew
+        if _lasting(before) != _lasting(tree_of(recipe)):  # more seeds or arms: what was trained stays, judged anew
             with disk_errors(out):
                 (out / RECORD).unlink(missing_ok=True)
             write_text(out / RESOLVED, write_yaml(tree_of(recipe)))
@@ -272,7 +272,7 @@ def origin_of(directory: Path) -> dict[str, str]:
 
 def _check_same(before: Any, now: Recipe, out: Path) -> None:
     """Refuse another recipe, but for another name of `out`, and seeds and arms beside those that were there."""
-    old, new = _leaves(before), _leaves(tree_of(now))
+    old, new = _lasting(before), _lasting(tree_of(now))
     old.pop("out", None), new.pop("out", None)
     for key in ("proof.seeds", "proof.arms"):
         if set(old.get(key, [])) <= set(new[key]):
@@ -284,6 +284,11 @@ def _check_same(before: Any, now: Recipe, out: Path) -> None:
             expected="the same settings, so that the result is that of one recipe; seeds and arms may be added",
             do="undo the change, or start a new run with --set out=..., or --overwrite",
         )
+
+
+def _lasting(tree: Any) -> dict[str, Any]:
+    """The values that a run is bound to: what a search may vary is no matter of one run."""
+    return {key: value for key, value in _leaves(tree).items() if key.split(".")[0] != "tune"}
 
 
 def _leaves(tree: Any, prefix: str = "") -> dict[str, Any]:
