@@ -22,7 +22,7 @@ from limbeck.recipe import GivenData, GivenModel, GivenTeacher, Recipe
 from limbeck.recipe_text import build
 from limbeck.report import closing_sentence, write_report
 from limbeck.teachers import Ensemble, SavedModel, TeacherSpec, load_model
-from limbeck.training import ArmName, Distill, Fit, Schedule
+from limbeck.training import ArmName, Auto, Distill, Fit, Schedule
 
 T = TypeVar("T")
 
@@ -82,8 +82,8 @@ def distill(
     train: Any,
     test: Any = None,
     out: str | Path,
-    alpha: float | Schedule | None = None,
-    temperature: float | Schedule | None = None,
+    alpha: float | Schedule | Auto | None = None,
+    temperature: float | Schedule | Auto | None = None,
     objective: Any = None,
     distillation: Distill | None = None,
     assistants: Sequence[str | ModelSpec] = (),
@@ -118,8 +118,9 @@ def distill(
             one of `limbeck.data`, such as `Idx(path=...)`. Label -100: not known.
         test: likewise arrays or a Dataset; None holds a share of train out. Not given with a source.
         out: the directory of the run.
-        alpha: `loss = alpha * student_loss + (1 - alpha) * distillation_loss`, 0.1 unless given, or a schedule.
-        temperature: of the distillation loss, 4 unless given, or a schedule; `objective` has its own.
+        alpha: `loss = alpha * student_loss + (1 - alpha) * distillation_loss`, 0.1 unless given, a schedule, or "auto",
+            which is guessed from the teacher's answers.
+        temperature: of the distillation loss, 4 unless given, a schedule or "auto"; `objective` has its own.
         objective: the soft-label objective; None is `SoftTargets(temperature=temperature)`.
         distillation: all settings of the loss, further terms among them, in the place of the three above.
         assistants: names or specs of the catalogue that stand between teacher and student, each taught by the one
@@ -230,7 +231,7 @@ def _loss_of(alpha: Any, temperature: Any, objective: Any) -> Distill:
     if objective is not None:
         _check_objective(objective)
     plain = {"alpha": alpha}
-    if objective is None and isinstance(temperature, Schedule):
+    if objective is None and isinstance(temperature, Schedule | str):
         plain["temperature"] = temperature
     elif objective is None:
         plain["objective"] = _given({"name": "soft-targets", "temperature": temperature})

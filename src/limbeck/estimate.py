@@ -148,7 +148,7 @@ def _assistants(
     for number in range(1, len(recipe.student.chain) + 1):
         module = new_assistant(opened, number, data, materials)
         lesson = lesson_of(
-            "distilled", recipe.distill, data.train, heard, student_preprocess(opened.recipe, data), seed=0
+            "distilled", recipe.distill.tentative, data.train, heard, student_preprocess(opened.recipe, data), seed=0
         )
         fits.append(_fit(f"assistant {number}", 1, module, lesson, recipe.fit, len(data.train), opened))
         answering += _answering(as_teacher(opened, module, data), data.train)
@@ -168,7 +168,7 @@ def _students(
         # Whose doubts these are, and who is heard, costs nothing.
         same: ArmName = "distilled" if arm in ("direct", "shuffled-teacher") else arm
         if same not in found:
-            lesson = lesson_of(same, recipe.distill, data.train, heard, preprocess, seed=0)
+            lesson = lesson_of(same, recipe.distill.tentative, data.train, heard, preprocess, seed=0)
             asking = recipe.fit.batch_size * seconds_each if lesson.signals and recipe.distill.views == "live" else 0.0
             found[same] = _fit(arm, times, student, lesson, recipe.fit, len(data.train), opened, asking, predictions)
     fits = [found["distilled" if arm in ("direct", "shuffled-teacher") else arm] for arm in recipe.proof.arms]

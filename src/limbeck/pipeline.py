@@ -7,7 +7,7 @@ Dimension key: S seeds, N examples, C classes.
 
 import logging
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,7 @@ def run(recipe: Recipe, materials: Materials, options: Options) -> dict[str, Any
         check_origin(opened, data.sha256)
         check_origin(opened, {"student": check_students(opened, data, materials)})
         teaching = teach(opened, data, materials, allow_weak=options.allow_weak)
+        opened = replace(opened, recipe=teaching.recipe)
         for seed in recipe.proof.seeds:
             for arm in recipe.proof.arms:
                 signals = teaching.direct if arm == "direct" else teaching.signals

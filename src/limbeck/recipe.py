@@ -205,9 +205,10 @@ class Recipe:
                 "set distill.views: live or more than 1, or leave out fit.augment or the terms on features"
             )
         if self.labels.k is not None and self.distill.temperature is not None:
+            what = "auto" if self.distill.temperature == "auto" else "a schedule"
             raise ValueError(
-                "labels.encoding top-k keeps the teacher's tail at fixed temperatures, and distill.temperature is a "
-                "schedule: set labels.encoding: auto, or one temperature"
+                "labels.encoding top-k keeps the teacher's tail at fixed temperatures, and distill.temperature is "
+                f"{what}: set labels.encoding: auto, or one temperature"
             )
         if "direct" in self.proof.arms and not self.student.chain:
             raise ValueError("the arm direct leaves out assistants and generations, and there are none: leave it out")
@@ -300,11 +301,14 @@ def _set(tree: dict[str, Any], key: str, value: Any) -> None:
 
 
 def _lift_temperature(distill: Any) -> None:
-    """Move a number `temperature` or `distillation_temp` into the objective, whose setting it is; a schedule stays."""
+    """Move a number `temperature` or `distillation_temp` into the objective, whose setting it is.
+
+    A schedule stays, as does auto.
+    """
     if not isinstance(distill, dict):
         return
     given = {key: distill.pop(key) for key in ALIASES["distill"] if key in distill}
-    if len(given) == 1 and isinstance(next(iter(given.values())), dict | None):
+    if len(given) == 1 and _stays(next(iter(given.values()))):
         distill["temperature"] = given.popitem()[1]
     objective = distill.get("objective", {"name": "soft-targets"})
     if not given or not isinstance(objective, dict):
@@ -320,6 +324,10 @@ def _lift_temperature(distill: Any) -> None:
             do="give it once, or leave it out",
         )
     distill["objective"] = {**objective, "temperature": values[0]}
+
+
+def _stays(temperature: Any) -> bool:
+    return isinstance(temperature, dict | None) or temperature == "auto"
 
 
 def _nest_source(tree: dict[str, Any]) -> None:

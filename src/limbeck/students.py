@@ -34,7 +34,7 @@ def check_students(opened: Run, data: Prepared, materials: Materials) -> str:
     _check_same(seed, {"once": sha256, "again": digest_tensors(again.state_dict())})
     unheard = Stored({"logits": torch.zeros(len(data.train), 1)})
     for arm in recipe.proof.arms:
-        lesson = lesson_of(arm, recipe.distill, data.train, unheard, preprocess, seed=seed)
+        lesson = lesson_of(arm, recipe.distill.tentative, data.train, unheard, preprocess, seed=seed)
         check_parts(once, lesson.terms, recipe.fit, opened.world)
     return digest({"structure": repr(once), "tensors": sha256})
 
@@ -80,7 +80,7 @@ def check_terms(opened: Run, student: nn.Module, teacher: Teacher, data: Prepare
     """
     preprocess = student_preprocess(opened.recipe, data)
     signals = Live(teacher, data.train, encoding_of(opened.recipe))
-    lesson = lesson_of("distilled", opened.recipe.distill, data.train, signals, preprocess, seed=0)
+    lesson = lesson_of("distilled", opened.recipe.distill.tentative, data.train, signals, preprocess, seed=0)
     check_parts(student, lesson.terms, opened.recipe.fit, opened.world)
     with learner_of(student, lesson, seed=0, device=opened.device, whose=whose):
         pass

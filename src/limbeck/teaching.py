@@ -18,6 +18,7 @@ from torch import nn
 from limbeck.data import STORED_VIEWS, Examples, Views, derive_seed
 from limbeck.errors import DataError, LimbeckError, RecipeError
 from limbeck.files import MANIFEST
+from limbeck.guess import without_auto
 from limbeck.models import ModelSpec, initialise
 from limbeck.objectives import CrossEntropy
 from limbeck.preparation import Materials, Prepared, student_preprocess
@@ -61,14 +62,16 @@ class Teaching:
     """What the students of a run hear, and from whom.
 
     Args:
+        recipe: of the run, with numbers in the place of auto.
         teacher: the first of the chain.
-        found: by the preflight about it, for the record.
+        found: about it by the preflight, and by the first guess where there is one, for the record.
         store: of its answers.
         direct: its signals.
         assistants: those after it, in their order.
         signals: of the last of the chain; `direct` where there are no assistants.
     """
 
+    recipe: Recipe
     teacher: Teacher
     found: dict[str, Any]
     store: LabelStore
@@ -89,6 +92,8 @@ def teach(opened: Run, data: Prepared, materials: Materials, *, allow_weak: bool
     found |= settle(opened, teacher, data)
     store = ask_once(opened, teacher, data)
     check_origin(opened, {"teacher": store.directory.name})
+    opened, guessed = without_auto(opened, store.signals, data)
+    found |= guessed
     _log.info("teacher %s; labels in %s", found, store.directory.name)
     direct = signals = _signals(opened, store, teacher, data)
     assistants: list[ModuleTeacher] = []
@@ -96,7 +101,7 @@ def teach(opened: Run, data: Prepared, materials: Materials, *, allow_weak: bool
         assistants.append(_assistant(opened, number, signals, data, materials))
         store_of_assistant = ask_once(opened, assistants[-1], data)
         signals = _signals(opened, store_of_assistant, assistants[-1], data)
-    return Teaching(teacher, found, store, direct, tuple(assistants), signals)
+    return Teaching(opened.recipe, teacher, found, store, direct, tuple(assistants), signals)
 
 
 # --- the teacher -----------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from limbeck.examination import examine
 from limbeck.examination.alternatives import better_preprocess
 from limbeck.examination.data import contradictions
 from limbeck.examination.teacher import interval
+from limbeck.guess import guess
 from limbeck.preparation import Materials
 from limbeck.recipe import read_recipe, recipe_from_tree
 from limbeck.teachers import CallableTeacher, ModuleTeacher, ask_some
@@ -109,6 +110,12 @@ def test_the_temperature_of_the_recipe_is_held_against_the_suggested_ones(out, t
     assert found.severity == severity
     assert f"the recipe has {temperature:g}" in found.says
     assert words in found.says
+
+
+def test_a_temperature_that_the_run_will_guess_is_told_beforehand(out):
+    found = of(examined(out, distill__temperature="auto", distill__alpha="auto"), "temperature")
+    assert found.severity == "ok"
+    assert f"auto would be about {guess(LOGITS, torch.from_numpy(LABELS)).temperature:.2g}" in found.says
 
 
 def test_a_temperature_of_standardised_logits_is_another_matter(out):

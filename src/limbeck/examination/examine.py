@@ -106,7 +106,7 @@ def _look_at_networks(
 def _formed(opened: Run, data: Prepared, materials: Materials, teacher: Teacher) -> str:
     """Whether every term can be formed along the chain; their names."""
     check_chain(opened, data, materials, teacher)
-    return ", ".join(term.name for term in opened.recipe.distill.loss())
+    return ", ".join(term.name for term in opened.recipe.distill.tentative.loss())
 
 
 def _asked(look: _Look, opened: Run, data: Prepared, teacher: Teacher) -> Asked | None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from limbeck.errors import DataError
 from limbeck.examination.alternatives import better_preprocess
 from limbeck.examination.finding import Finding, note, ok, problem, warning
+from limbeck.guess import guess
 from limbeck.measurement import calibration_error, correct
 from limbeck.teachers import (
     Asked,
@@ -153,6 +154,9 @@ def _temperature(asked: Asked, distill: Distill) -> Finding:
         return note("temperature", "no temperature makes its doubts whisper: they are even, or minus infinity")
     low, high = found
     says = f"its doubts are heard at temperatures from {low:.2g} to {high:.2g}, by a rule of thumb"
+    if distill.temperature == "auto":
+        guessed = guess(asked.logits_NC, asked.examples.labels).temperature
+        return ok("temperature", f"{says}; auto would be about {guessed:.2g}")
     own = _own_temperature(distill)
     if own is None:
         return ok("temperature", says)

@@ -123,8 +123,29 @@ def _setting(record: Record) -> str:
         f"## What was compared\n\nBudget: {budget}. The arms of a seed began with the same weights; arms that see the "
         f"same examples saw them in the same order. Students saw {data['student_labelled']:,} labels on "
         f"{data['student_train']:,} examples; the training set has {data['teacher_labelled']:,} on "
-        f"{data['teacher_train']:,}.{held}\n\n" + "\n".join(lines)
+        f"{data['teacher_train']:,}.{held}\n\n" + "\n".join(lines) + _guess(record["teacher"].get("guess"))
     )
+
+
+_GUESSED = {
+    "doubts": "where its doubts are half of those of one who knows nothing (at 1 they are {doubts:.1%})",
+    "calibration": "where its probabilities fit the labels best",
+    "usual": "the usual one, since no temperature makes its doubts half of those of one who knows nothing",
+}
+"""By the rule of a first guess, why it is this temperature."""
+
+
+def _guess(guess: Record | None) -> str:
+    """What `auto` was settled as, and why; nothing where nothing was auto."""
+    if guess is None:
+        return ""
+    words = {
+        "temperature": f"temperature {guess['temperature']:g}, {_GUESSED[guess['rule']].format(**guess)}",
+        "alpha": f"alpha {guess['alpha']:g}, the share of the examples whose label it contradicts",
+    }
+    settled = "; ".join(words[name] for name in guess["settles"])
+    about = f"from the teacher's answers to {guess['examples']:,} training examples"
+    return f"\n\nA first guess in the place of `auto`, {about}: {settled}."
 
 
 def _columns(record: Record) -> str:

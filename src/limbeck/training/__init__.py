@@ -1,6 +1,6 @@
 """Training: the step, the fit around it, and the arms of a comparison."""
 
-from limbeck.training.arms import ArmName, Distill, WeightedTerm, lesson_of
+from limbeck.training.arms import ArmName, Auto, Distill, WeightedTerm, lesson_of
 from limbeck.training.checkpoint import KEPT
 from limbeck.training.fit import check_parts, configured, fit, gradient_norms
 from limbeck.training.learner import Learner, learner_of
@@ -18,6 +18,7 @@ __all__ = [
     "SGD",
     "AdamW",
     "ArmName",
+    "Auto",
     "Batch",
     "Constant",
     "Cosine",

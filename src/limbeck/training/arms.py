@@ -23,6 +23,11 @@ from limbeck.training.schedules import AnySchedule, Schedule, bounds_of, complem
 
 ArmName = Literal["distilled", "scratch", "label-smoothing", "hard-teacher", "shuffled-teacher", "direct"]
 
+Auto = Literal["auto"]
+"""In the place of a number that the run guesses (`limbeck.guess`)."""
+
+USUAL_ALPHA = 0.1
+
 SMOOTHING = 0.1
 """Of the `label-smoothing` arm, the value of Szegedy 2016 and Müller 2019."""
 
@@ -50,11 +55,12 @@ class Distill:
     """The loss of the distilled arm, `alpha * student_loss + (1 - alpha) * distillation_loss + terms`.
 
     Args:
-        alpha: the share of `student_loss`, 0.1 unless given; null when the two weights are given instead.
+        alpha: the share of `student_loss`, 0.1 unless given; null when the two weights are given instead; auto is
+            guessed by the run, once the teacher has been asked.
         student_weight: the weight of `student_loss`, with `distillation_weight` in place of alpha.
         distillation_weight: the weight of `distillation_loss`.
         temperature: a schedule of the objective's temperature, null leaves that as it is; a number goes into the
-            objective.
+            objective; auto is guessed likewise.
         objective: the soft-label objective.
         terms: further objectives.
         views: 1 uses the stored signal of the plain example for all its views; a larger number V stores the signals of
@@ -62,10 +68,10 @@ class Distill:
             arXiv 2106.05237, of patience and consistency).
     """
 
-    alpha: float | AnySchedule | None = None
+    alpha: float | AnySchedule | Auto | None = None
     student_weight: float | AnySchedule | None = None
     distillation_weight: float | AnySchedule | None = None
-    temperature: AnySchedule | None = None
+    temperature: AnySchedule | Auto | None = None
     objective: AnyObjective = field(default_factory=SoftTargets)
     terms: tuple[WeightedTerm, ...] = ()
     views: int | Literal["live"] = 1
@@ -78,8 +84,8 @@ class Distill:
         if len(pair) == 1:
             raise ValueError("student_weight and distillation_weight go together: give both")
         if not pair and self.alpha is None:
-            object.__setattr__(self, "alpha", 0.1)
-        if self.alpha is not None and not _within(self.alpha, 0.0, 1.0):
+            object.__setattr__(self, "alpha", USUAL_ALPHA)
+        if not isinstance(self.alpha, str | None) and not _within(self.alpha, 0.0, 1.0):
             raise ValueError(f"alpha is a share, from 0 to 1, not {self.alpha}")
         if "logits" not in self.objective.traits.needs:
             raise ValueError(f"{self.objective.name} hears no logits: take another objective, or add it to terms")
@@ -89,18 +95,25 @@ class Distill:
             self._begin_at(self.temperature)
 
     def _check_kinds(self) -> None:
+        for name in ("alpha", "temperature"):
+            value = getattr(self, name)
+            if isinstance(value, str) and value != "auto":
+                raise ValueError(f"{name} is a number, a schedule or auto, not {value!r}")
         if self.views != "live" and self.views < 1:
             raise ValueError(f"views must be 1 or more, or live, not {self.views}")
         for term in self.terms:
             if not isinstance(term, WeightedTerm):
                 raise ValueError(f"terms are WeightedTerm(weight=..., objective=...), not {term!r}")
 
-    def _begin_at(self, temperature: float | Schedule) -> None:
+    def _begin_at(self, temperature: float | Schedule | Auto) -> None:
         """Give the objective the temperature of the first step; a number is then the objective's alone."""
         objective: Any = self.objective
         default = {f.name: f.default for f in fields(objective)}.get("temperature") if is_dataclass(objective) else None
         if default is None:
             raise ValueError(f"temperature is {temperature}, and {self.objective.name} has none: leave it out")
+        if isinstance(temperature, str):
+            _check_guessable(objective, default)
+            return
         if objective.temperature not in (default, value_at(temperature, 0.0)):
             raise ValueError(f"temperature is {temperature}, and the objective's {objective.temperature}: give it once")
         for bound in bounds_of(temperature):
@@ -110,8 +123,35 @@ class Distill:
             object.__setattr__(self, "temperature", None)
 
     @property
+    def unsettled(self) -> bool:
+        """Whether a number has still to be guessed."""
+        return "auto" in (self.alpha, self.temperature)
+
+    def settled(self, *, alpha: float, temperature: float) -> "Distill":
+        """The same with these numbers in the place of auto; what was given stays."""
+        changes: dict[str, Any] = {}
+        if self.alpha == "auto":
+            changes["alpha"] = alpha
+        if self.temperature == "auto":
+            objective: Any = self.objective
+            changes |= {"temperature": None, "objective": replace(objective, temperature=temperature)}
+        return replace(self, **changes)
+
+    @property
+    def tentative(self) -> "Distill":
+        """The same with the usual numbers in the place of auto: to be looked at before the teacher is asked."""
+        usual = vars(self.objective).get("temperature", math.nan)
+        return self.settled(alpha=USUAL_ALPHA, temperature=usual)
+
+    @property
     def weights(self) -> tuple[float | Schedule, float | Schedule]:
-        """The weights of `student_loss` and `distillation_loss`."""
+        """The weights of `student_loss` and `distillation_loss`.
+
+        Raises:
+            ValueError: alpha is auto.
+        """
+        if isinstance(self.alpha, str):
+            raise ValueError("alpha is auto: it is a number once the teacher has been asked (limbeck.guess)")
         if self.alpha is not None:
             return self.alpha, complement_of(self.alpha)
         assert self.student_weight is not None
@@ -136,7 +176,13 @@ class Distill:
         return tuple(dict.fromkeys(o.teacher for o in objectives if isinstance(o, TapObjective)))
 
     def loss(self) -> tuple[Term, ...]:
-        """The terms of the loss, without those whose weight is always 0."""
+        """The terms of the loss, without those whose weight is always 0.
+
+        Raises:
+            ValueError: alpha or the temperature is auto.
+        """
+        if isinstance(self.temperature, str):
+            raise ValueError("temperature is auto: it is a number once the teacher has been asked (limbeck.guess)")
         student, distillation = self.weights
         terms = [
             ("student_loss", student, CrossEntropy(), None),
@@ -152,6 +198,14 @@ def _term(name: str, weight: float | Schedule, objective: Objective, temperature
     schedule = TermSchedule(moving, temperature) if moving or temperature else None
     # What a term learns is found by its name, in which torch allows no dot.
     return Term(name.replace(".", "-"), value_at(weight, 0.0), objective, schedule)
+
+
+def _check_guessable(objective: Any, default: Any) -> None:
+    """Refuse what a guess would not fit: it is made for the teacher's logits as they are."""
+    if objective.temperature != default:
+        raise ValueError(f"temperature is auto, and the objective's {objective.temperature}: give it once")
+    if vars(objective).get("standardise"):
+        raise ValueError("temperature is auto, and the objective standardises the logits first: give a number")
 
 
 def _within(value: float | Schedule, least: float, most: float) -> bool:
