@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -137,7 +138,7 @@ def build(kind: type[T], tree: Any, *, where: str, do: str = "mend it in the fil
     try:
         # In JSON's strict mode lists become tuples and mappings dataclasses, and nothing else is converted.
         text = json.dumps(tree, default=_plain)
-        return TypeAdapter(kind).validate_json(text, strict=True, extra="forbid")
+        built: T = _reader(kind).validate_json(text, strict=True, extra="forbid")  # type: ignore[arg-type]
     except ValidationError as error:
         every = error.errors(include_url=False)
         found = [one for one in every if not _beside_the_point(one)] or every
@@ -149,6 +150,13 @@ def build(kind: type[T], tree: Any, *, where: str, do: str = "mend it in the fil
             expected="; ".join(dict.fromkeys([*problems.values()][:MOST_NAMED])),
             do=f"{do}; docs/recipe.md has every key",
         ) from None
+    return built
+
+
+@cache
+def _reader(kind: Any) -> TypeAdapter[Any]:
+    """Made once: it takes longer than reading does."""
+    return TypeAdapter(kind)
 
 
 def _check_plain(value: Any, name: str, where: str, do: str) -> None:
