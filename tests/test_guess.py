@@ -34,10 +34,10 @@ def noise(count: int = 200, classes: int = 5, spread: float = 4.0, seed: int = 0
 
 
 def test_the_temperature_of_one_gap_by_hand():
-    """Of two classes with the gap g the doubts are 2 / (1 + exp(g / T)), so half at T = g / ln 3."""
+    """Of two classes with the gap g the doubts are 2 / (1 + exp(g / T)), so a third at T = g / ln 5."""
     logits = torch.tensor([[6.0, 0.0], [0.0, 6.0]]).repeat(20, 1)
     found = guess(logits, torch.tensor([0, 1]).repeat(20))
-    assert found.temperature == float(f"{6 / math.log(3):.3g}")
+    assert found.temperature == float(f"{6 / math.log(5):.3g}")
     assert found.rule == "doubts"
     assert found.doubts == pytest.approx(2 / (1 + math.exp(6)))
     assert (found.alpha, found.contradicted, found.labelled, found.examples) == (0.0, 0.0, 1.0, 40)
@@ -52,7 +52,7 @@ def test_the_temperature_scales_with_the_logits_and_alpha_does_not(classes, spre
     assert (scaled.alpha, scaled.contradicted) == (found.alpha, found.contradicted)
     if found.rule == scaled.rule == "doubts":
         assert scaled.temperature == pytest.approx(factor * found.temperature, rel=0.01)
-        assert doubts(logits, found.temperature) == pytest.approx(0.5, abs=0.01)
+        assert doubts(logits, found.temperature) == pytest.approx(1 / 3, abs=0.01)
 
 
 def test_a_surer_teacher_is_softened_more():
@@ -171,8 +171,8 @@ def test_a_run_goes_on_with_the_guess_and_says_so(guessed: tuple[Path, dict[str,
     distill = read_yaml(out / "recipe.resolved.yaml")["distill"]
     assert (distill["alpha"], distill["temperature"]) == ("auto", "auto")
     text = report_markdown(record)
-    assert f"temperature {found['temperature']:g}, where its doubts are half" in text
-    assert f"alpha {found['alpha']:g}, the share of the examples whose label it contradicts" in text
+    assert f"temperature {found['temperature']:g}, where its doubts are a third" in text
+    assert f"alpha {found['alpha']:g}, the share of the examples whose label the teacher contradicts" in text
 
 
 def test_it_is_the_run_with_these_numbers(npz: Path, tmp_path: Path, guessed: tuple[Path, dict[str, Any]]):
@@ -199,7 +199,7 @@ def test_a_run_that_stopped_goes_on_with_its_guess(npz: Path, tmp_path: Path, gu
 def test_students_of_another_guess_are_not_mixed_in(npz: Path, tmp_path: Path):
     values = tree(npz, tmp_path, distill=AUTO, proof={"seeds": [0]})
     run_tree(values)
-    write_json(tmp_path / ORIGIN, {**read_json(tmp_path / ORIGIN), "guess": "temperature 1, alpha 1"})
+    write_json(tmp_path / ORIGIN, {**read_json(tmp_path / ORIGIN), "guess": "alpha 1"})
     with pytest.raises(DataError, match="another guess"):
         run_tree(values, resume=True)
 

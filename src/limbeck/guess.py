@@ -1,7 +1,7 @@
 """A first guess at temperature and alpha, without search: what `auto` stands for in a recipe.
 
-The temperature is that at which the teacher's doubts are half of those of one who knows nothing, so that a soft label
-still names its first choice and says as much of the others. It is no lower than the temperature at which the teacher's
+The temperature is that at which the teacher's doubts are a third of those of one who knows nothing: a soft label still
+names its first choice, and says something of the others. It is no lower than the temperature at which the teacher's
 probabilities fit the labels best (Guo 2017, arXiv 1706.04599): a teacher that is wrong more often than right is
 softened until it admits that. alpha is the share of all examples whose label the teacher contradicts: the labels have
 little to add where it agrees with them, and nothing where there are none. Its soft labels teach better the nearer they
@@ -23,10 +23,10 @@ from limbeck.rundir import Run, check_origin
 from limbeck.signal import UNLABELLED
 from limbeck.teachers import BATCH_SIZE, Signals, calibrate, doubts, evenly, spread, where_doubts_reach
 
-HALF = 0.5
-"""The doubts of the guess, as a share of those of one who knows nothing; docs/log.md has where they were measured."""
+THIRD = 1 / 3
+"""The doubts of the guess, as a share of those of one who knows nothing; docs/log.md has how this was found."""
 USUAL_TEMPERATURE = 4.0
-"""Where no temperature makes the doubts half: the answers are even at all of them, and none is better than another."""
+"""Where no temperature makes the doubts a third: answers are even then, and no temperature is better than another."""
 MOST, MOST_LOGITS = 4096, 2**23
 """Examples that are looked at, evenly over the training set; fewer where each has very many logits."""
 
@@ -40,7 +40,7 @@ class Guess:
 
     Args:
         temperature: for an objective that divides the logits as they are.
-        rule: which temperature it is: at which the `doubts` are half, at which the probabilities fit the labels best
+        rule: which temperature it is: at which the `doubts` are a third, at which the probabilities fit the labels best
             (`calibration`), or the `usual` one.
         alpha: the share of `student_loss`.
         doubts: at temperature 1, as a share of those of one who knows nothing.
@@ -65,7 +65,7 @@ def guess(logits_NC: Tensor, labels_N: Tensor) -> Guess:
     known = labels_N != UNLABELLED
     found = calibrate(logits_NC[known], labels_N[known])
     calibration = None if found is None else found.temperature
-    temperature, rule = _temperature(where_doubts_reach(logits_NC, HALF), calibration)
+    temperature, rule = _temperature(where_doubts_reach(logits_NC, THIRD), calibration)
     contradicted_N = logits_NC.argmax(dim=1) != labels_N
     return Guess(
         temperature=_rounded(temperature),
@@ -79,12 +79,12 @@ def guess(logits_NC: Tensor, labels_N: Tensor) -> Guess:
     )
 
 
-def _temperature(half: float | None, calibration: float | None) -> tuple[float, Rule]:
-    if half is None:
+def _temperature(heard: float | None, calibration: float | None) -> tuple[float, Rule]:
+    if heard is None:
         return USUAL_TEMPERATURE, "usual"
-    if calibration is not None and calibration > half:
+    if calibration is not None and calibration > heard:
         return calibration, "calibration"
-    return half, "doubts"
+    return heard, "doubts"
 
 
 def guess_of(signals: Signals, data: Prepared) -> Guess:
@@ -111,7 +111,7 @@ def without_auto(opened: Run, signals: Signals, data: Prepared) -> tuple[Run, di
         return opened, {}
     found = guess_of(signals, data)
     settles = [name for name in ("temperature", "alpha") if getattr(opened.recipe.distill, name) == "auto"]
-    check_origin(opened, {"guess": f"temperature {found.temperature:g}, alpha {found.alpha:g}"})
+    check_origin(opened, {"guess": ", ".join(f"{name} {getattr(found, name):g}" for name in settles)})
     return replace(opened, recipe=settled(opened.recipe, found)), {"guess": {"settles": settles, **asdict(found)}}
 
 

@@ -128,9 +128,9 @@ def _setting(record: Record) -> str:
 
 
 _GUESSED = {
-    "doubts": "where its doubts are half of those of one who knows nothing (at 1 they are {doubts:.1%})",
+    "doubts": "where its doubts are a third of those of one who knows nothing (at 1 they are {doubts})",
     "calibration": "where its probabilities fit the labels best",
-    "usual": "the usual one, since no temperature makes its doubts half of those of one who knows nothing",
+    "usual": "the usual one, since no temperature makes its doubts a third of those of one who knows nothing",
 }
 """By the rule of a first guess, why it is this temperature."""
 
@@ -139,9 +139,10 @@ def _guess(guess: Record | None) -> str:
     """What `auto` was settled as, and why; nothing where nothing was auto."""
     if guess is None:
         return ""
+    why = _GUESSED[guess["rule"]].format(doubts=_percent(guess["doubts"]))
     words = {
-        "temperature": f"temperature {guess['temperature']:g}, {_GUESSED[guess['rule']].format(**guess)}",
-        "alpha": f"alpha {guess['alpha']:g}, the share of the examples whose label it contradicts",
+        "temperature": f"temperature {guess['temperature']:g}, {why}",
+        "alpha": f"alpha {guess['alpha']:g}, the share of the examples whose label the teacher contradicts",
     }
     settled = "; ".join(words[name] for name in guess["settles"])
     about = f"from the teacher's answers to {guess['examples']:,} training examples"
