@@ -1,7 +1,8 @@
 """What a recipe may say under `tune`, and what it is told where it is wrong."""
 
 import math
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -109,6 +110,30 @@ def test_a_search_that_cannot_be_is_refused_in_words(tune: Any, words: str):
     assert words in refused.came
     assert refused.came.count("did you mean") == words.count("did you mean")
     assert len(str(refused)) < 1000
+
+
+scalars = (
+    st.none() | st.booleans() | st.integers(-2, 30) | st.floats(-1, 30) | st.sampled_from(["jsd", "mlp", "auto", ""])
+)
+names = st.sampled_from([*CATALOGUE, "x", 3])
+keys = st.sampled_from(["temperature", "divergence", "beta", "target_weight", "weighted", "standardise", "x"])
+lists = st.lists(scalars, max_size=4)
+written = st.dictionaries(keys, scalars | lists | st.lists(lists, max_size=1), max_size=3)
+searches = st.fixed_dictionaries(
+    {},
+    optional={
+        **dict.fromkeys([field.name for field in fields(Tune)], scalars | lists | written),
+        "objective": st.lists(names | st.builds(lambda name, rest: {**rest, "name": name}, names, written), max_size=3),
+        "student": st.lists(scalars | st.just({"name": "mlp"}) | written, max_size=2),
+    },
+)
+
+
+@given(searches)
+@settings(max_examples=200, deadline=None)
+def test_any_search_is_read_or_refused(tune: Any):
+    with suppress(RecipeError):
+        assert recipe_with(tune).tune is not None
 
 
 @pytest.mark.parametrize("key", ["trials", "prune", "jobs", "most_latency", "storage", "objective"])
