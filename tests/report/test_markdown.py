@@ -8,7 +8,7 @@ import pytest
 from limbeck.measurement import Verdict
 from limbeck.objectives import DKD, TTM, Feature, Hint, Objective, SoftTargets
 from limbeck.report import closing_sentence, report_markdown
-from limbeck.report.markdown import arms_table
+from limbeck.report.parts import arms_table
 from limbeck.training import Distill, HalfCosine, Linear, Term
 from running import module_teacher, tell, true_logits
 

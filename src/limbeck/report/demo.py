@@ -4,7 +4,7 @@ from statistics import mean
 from typing import Any
 
 from limbeck.measurement import Verdict
-from limbeck.report.markdown import arms_table
+from limbeck.report.parts import arms_table
 from limbeck.report.peek import Peek, peek_text
 
 Record = dict[str, Any]

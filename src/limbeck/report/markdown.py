@@ -1,16 +1,12 @@
 """A record as a page of Markdown: a pure function, so that a report can be deleted and made again."""
 
 import shlex
-from collections.abc import Sequence
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
 from limbeck.measurement import Verdict
 from limbeck.report.columns import columns_rows
-
-Record = dict[str, Any]
-
-_DASH = "–"
+from limbeck.report.parts import Record, arms_table, count, data_notes, made_with, number, percent, table
 
 
 def report_markdown(record: Record) -> str:
@@ -56,36 +52,6 @@ def _all(record: Record) -> list[Verdict]:
 
 def _head(record: Record) -> str:
     return f"# limbeck: {record['recipe']['out']}\n\n**{closing_sentence(record)}**"
-
-
-def arms_table(record: Record) -> str:
-    """A row for each arm and one for the teacher."""
-    rows = [
-        (
-            name,
-            _spread(fits, "accuracy", 100, 2),
-            _spread(fits, "errors", 1, 1),
-            _spread(fits, "nll", 1, 3),
-            _spread(fits, "ece", 1, 3),
-            _spread(fits, "agreement", 100, 1),
-            _percent(record["gap_share"].get(name), 0),
-        )
-        for name, fits in record["arms"].items()
-    ]
-    teacher = record["teacher"]
-    rows.append(
-        (
-            "teacher",
-            _number(teacher["accuracy"], 100, 2),
-            _number(teacher.get("errors"), 1, 0),
-            _number(teacher.get("nll"), 1, 3),
-            _number(teacher.get("ece"), 1, 3),
-            _DASH,
-            _DASH,
-        )
-    )
-    head = ("arm", "accuracy %", "errors", "NLL (nats)", "ECE", "agreement with teacher %", "share of the gap")
-    return _table(head, rows)
 
 
 def _arms(record: Record) -> str:
@@ -139,7 +105,7 @@ def _guess(guess: Record | None) -> str:
     """What `auto` was settled as, and why; nothing where nothing was auto."""
     if guess is None:
         return ""
-    why = _GUESSED[guess["rule"]].format(doubts=_percent(guess["doubts"]))
+    why = _GUESSED[guess["rule"]].format(doubts=percent(guess["doubts"]))
     words = {
         "temperature": f"temperature {guess['temperature']:g}, {why}",
         "alpha": f"alpha {guess['alpha']:g}, the share of the examples whose label the teacher contradicts",
@@ -159,7 +125,7 @@ def _columns(record: Record) -> str:
         f"The label is {data['label']['name']} ({data['label']['why']}). Vocabularies, means and deviations were "
         "learnt on training rows alone; `data.roles` changes a role."
     )
-    return f"## Columns\n\n{_table(head, columns_rows(data))}\n\n{note}"
+    return f"## Columns\n\n{table(head, columns_rows(data))}\n\n{note}"
 
 
 def _teacher(record: Record) -> str:
@@ -167,10 +133,10 @@ def _teacher(record: Record) -> str:
     student = next(iter(record["arms"].values()))[0]
     size = teacher.get("parameters")
     ratio = f", {size / student['parameters']:.1f} times the student's" if size else ""
-    accuracy = f"{_percent(teacher['train_accuracy'])} on {teacher['asked']:,} training examples in the preflight, "
+    accuracy = f"{percent(teacher['train_accuracy'])} on {teacher['asked']:,} training examples in the preflight, "
     return (
-        f"## Teacher\n\nParameters: {_count(size)}{ratio} {_count(student['parameters'])}. Accuracy: {accuracy}"
-        f"{_percent(teacher['accuracy'])} on the measured ones. It gives {teacher['gives']}. It was asked once about "
+        f"## Teacher\n\nParameters: {count(size)}{ratio} {count(student['parameters'])}. Accuracy: {accuracy}"
+        f"{percent(teacher['accuracy'])} on the measured ones. It gives {teacher['gives']}. It was asked once about "
         f"{labels['distinct']:,} distinct examples; the answers are kept in {labels['encoding']} "
         f"({labels['bytes']:,} bytes, largest error of a logit {labels['largest_error']:.2g})."
         f"{_doubts(teacher)}{_members(teacher)}{_gap(teacher)}"
@@ -193,7 +159,7 @@ def _members(teacher: Record) -> str:
     identity = teacher["identity"]
     members = zip(identity["weights"], teacher["members"], strict=True)
     lines = [
-        f"- weight {weight:.3g}, {_percent(found['train_accuracy'])} on {found['asked']:,} training examples"
+        f"- weight {weight:.3g}, {percent(found['train_accuracy'])} on {found['asked']:,} training examples"
         for weight, found in members
     ]
     head = f"The mean of the {identity['mean']} of {len(lines)} member{'s' * (len(lines) != 1)}:"
@@ -215,15 +181,15 @@ def _assistants(record: Record) -> str:
     own = student["model"].get("what") or _settings(student["model"])  # handed over in Python, or of the catalogue
     named += [f"`{own}`, generation {i} of {student['generations']}" for i in range(1, student["generations"])]
     rows = [
-        (str(number), name, _count(one["parameters"]), _number(one["accuracy"], 100, 2), _number(one.get("nll"), 1, 3))
-        for number, (name, one) in enumerate(zip(named, found, strict=True), start=1)
+        (str(place), name, count(one["parameters"]), number(one["accuracy"], 100, 2), number(one.get("nll"), 1, 3))
+        for place, (name, one) in enumerate(zip(named, found, strict=True), start=1)
     ]
     note = (
         "Each was taught by the one before it, the first by the teacher, with the loss and the budget of the arm "
         "distilled; all arms but direct that hear a teacher heard the last of them. They were trained once: intervals "
         "cover the luck of the students' seeds, not that of the chain."
     )
-    return f"## Assistants\n\n{_table(('', 'model', 'parameters', 'accuracy %', 'NLL (nats)'), rows)}\n\n{note}"
+    return f"## Assistants\n\n{table(('', 'model', 'parameters', 'accuracy %', 'NLL (nats)'), rows)}\n\n{note}"
 
 
 def _seeds(record: Record) -> str:
@@ -231,22 +197,22 @@ def _seeds(record: Record) -> str:
     head = ("arm", *(f"seed {seed}" for seed in seeds), "gradient norms of the weighted terms at the start (seed mean)")
     rows = []
     for name, fits in record["arms"].items():
-        accuracies = [_number(fit["accuracy"], 100, 2) for fit in fits]
+        accuracies = [number(fit["accuracy"], 100, 2) for fit in fits]
         norms = {term: mean(fit["gradient_norms"][term] for fit in fits) for term in fits[0]["gradient_norms"]}
         rows.append((name, *accuracies, ", ".join(f"{term} {norm:.3g}" for term, norm in norms.items())))
-    table = f"## Seeds\n\nAccuracy in %.\n\n{_table(head, rows)}"
+    text = f"## Seeds\n\nAccuracy in %.\n\n{table(head, rows)}"
     tests = [
         f"- {arm}: " + ", ".join(f"seed {seed} p = {p:.2g}" for seed, p in by_seed.items())
         for arm, by_seed in record["mcnemar"].items()
     ]
     if not tests:
-        return table
-    return f"{table}\n\nMcNemar's exact test against scratch, a description only:\n\n" + "\n".join(tests)
+        return text
+    return f"{text}\n\nMcNemar's exact test against scratch, a description only:\n\n" + "\n".join(tests)
 
 
 def _notes(record: Record) -> str:
     data, recipe = record["data"], record["recipe"]
-    notes = _data_notes(data)
+    notes = data_notes(data)
     if any(recipe["fit"]["augment"].values()) and recipe["distill"]["views"] == 1:
         notes.append("Students saw augmented views; the teacher's labels are those of the plain images.")
     if recipe["distill"]["views"] not in (1, "live"):
@@ -268,34 +234,12 @@ def _notes(record: Record) -> str:
     return "## Notes\n\n" + ("\n".join(f"- {note}" for note in notes) or "None.")
 
 
-def _data_notes(data: Record) -> list[str]:
-    notes = []
-    if not data["official_test"]:
-        notes.append("The test set is the run's own split, chosen by content and disjoint from training.")
-    if data["overlap"]:
-        done = "were left out" if data["overlap_dropped"] else "were kept (data.drop_overlap leaves them out)"
-        notes.append(f"{data['overlap']:,} test examples are in the training set too; they {done}.")
-    if data["duplicates"]:
-        notes.append(f"{data['duplicates']:,} training examples repeat another; each content was labelled once.")
-    if any(cut := data.get("texts_cut", [])):
-        notes.append(f"{sum(cut):,} texts were longer than the bytes that are stored, and have lost their end.")
-    return notes
-
-
 def _reproduce(record: Record) -> str:
-    environment, recipe = record["environment"], record["recipe"]
-    commit = environment["commit"][:12] if environment["commit"] else "installed package"
+    recipe = record["recipe"]
     again = f"limbeck distill {shlex.quote(recipe['out'] + '/recipe.resolved.yaml')} --set out=runs/again"
     if "python" in (recipe["data"]["source"], recipe["teacher"]["kind"], recipe["student"]["model"]["name"]):
         again = "limbeck.distill(...)  # the same call in Python, with another out"
-    return (
-        "## Reproduce\n\n"
-        f"    {again}\n\n"
-        f"limbeck {environment['limbeck']} ({commit}{', changed' * bool(environment['dirty'])}), "
-        f"torch {environment['torch']}, Python {environment['python']}, {environment['processor']}, "
-        f"{environment['cores']} cores, {recipe['fit']['threads']} threads, "
-        f"GPUs: {', '.join(environment['gpus']) or 'none'}."
-    )
+    return f"## Reproduce\n\n    {again}\n\n{made_with(record)}"
 
 
 # --- words for numbers ---------------------------------------------------------------------------------------------
@@ -357,28 +301,3 @@ def _setting_text(key: str, value: Any) -> str:
     if value is True:
         return key
     return f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}"
-
-
-def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
-    lines = [head, tuple("---" for _ in head), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
-
-
-def _spread(fits: list[dict[str, Any]], key: str, factor: float, digits: int) -> str:
-    values = [fit[key] * factor for fit in fits if fit[key] is not None]
-    if not values:
-        return _DASH
-    spread = f" ± {stdev(values):.{digits}f}" if len(values) > 1 else ""
-    return f"{mean(values):.{digits}f}{spread}"
-
-
-def _number(value: float | None, factor: float, digits: int) -> str:
-    return _DASH if value is None else f"{value * factor:.{digits}f}"
-
-
-def _percent(value: float | None, digits: int = 1) -> str:
-    return _DASH if value is None else f"{100 * value:.{digits}f} %"
-
-
-def _count(value: int | None) -> str:
-    return _DASH if value is None else f"{value:,}"
