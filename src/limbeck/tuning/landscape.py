@@ -171,11 +171,12 @@ def _front(results: Sequence[TrialResult], levels: Mapping[int, float], students
     for name, facts in students.items():
         own = {r.number: levels[r.number] for r in results if r.student == name and r.number in levels}
         if (number := _best(own)) is not None:
-            entries.append({"student": name, **facts, "trial": number, "smoothed": own[number]})
-    for cost in ("parameters", "latency_ms"):
-        known = [entry for entry in entries if entry.get(cost) is not None]
+            cost = {"parameters": facts["parameters"], "latency_ms": facts["latency_ms"]}
+            entries.append({"student": name, **cost, "trial": number, "smoothed": own[number]})
+    for key in ("parameters", "latency_ms"):
+        known = [entry for entry in entries if entry[key] is not None]
         for entry in entries:
-            entry[f"front_by_{cost}"] = entry in known and not any(_dominates(other, entry, cost) for other in known)
+            entry[f"front_by_{key}"] = entry in known and not any(_dominates(other, entry, key) for other in known)
     return sorted(entries, key=lambda entry: (entry["parameters"], entry["student"]))
 
 

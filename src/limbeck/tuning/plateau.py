@@ -104,7 +104,7 @@ def _of_choices(name: str, value: Any, good: Sequence[Any], tried: int, error: f
 
 
 def _sized(entry: Mapping[str, Any]) -> str:
-    return f"{entry['student']} ({entry['parameters']:,} parameters)"
+    return f"`{entry['student']}` ({entry['parameters']:,} parameters)"
 
 
 def _within(error: float) -> str:
