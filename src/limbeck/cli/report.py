@@ -9,10 +9,10 @@ from limbeck.cli.output import print_json
 
 
 def report(
-    run: Annotated[Path, typer.Argument(help="The directory of a run.")],
+    run: Annotated[Path, typer.Argument(help="The directory of a run or of a search.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
 ) -> None:
-    """Write report.md and report.html of a run anew from its record, and print the Markdown.
+    """Write report.md and report.html of a run or a search anew from its record, and print the Markdown.
 
     Examples:
         limbeck report runs/first
@@ -20,11 +20,11 @@ def report(
         limbeck report runs/first --json
     """
     from limbeck.record import read_record
-    from limbeck.report import report_markdown, write_report
+    from limbeck.report import markdown_of, write_report
 
     record = read_record(run)
     write_report(run, record)
     if as_json:
         print_json(record)
     else:
-        print(report_markdown(record), end="")
+        print(markdown_of(run, record), end="")

@@ -3,15 +3,18 @@
 from limbeck.report.demo import demo_markdown
 from limbeck.report.markdown import closing_sentence, report_markdown
 from limbeck.report.peek import Peek, peek, peek_json, peek_text
-from limbeck.report.write import write_report
+from limbeck.report.search import search_sentence
+from limbeck.report.write import markdown_of, write_report
 
 __all__ = [
     "Peek",
     "closing_sentence",
     "demo_markdown",
+    "markdown_of",
     "peek",
     "peek_json",
     "peek_text",
     "report_markdown",
+    "search_sentence",
     "write_report",
 ]

@@ -1,13 +1,17 @@
 """Reports on disk: `report.md`, and the same page as one HTML file that opens without a network."""
 
+import re
 from pathlib import Path
-from typing import Any
 
 from markdown_it import MarkdownIt
 
 from limbeck.errors import DataError
-from limbeck.files import write_text
+from limbeck.files import read_json, write_text
 from limbeck.report.markdown import report_markdown
+from limbeck.report.parts import Record
+from limbeck.report.search import search_markdown
+
+LANDSCAPE = "landscape.json"
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -21,6 +25,15 @@ table {{ border-collapse: collapse; display: block; overflow-x: auto; }}
 th, td {{ padding: .3rem .8rem; border-bottom: 1px solid #ccc; text-align: right; }}
 th:first-child, td:first-child {{ text-align: left; }}
 code, pre {{ background: #f3f3f0; padding: .1rem .3rem; overflow-x: auto; }}
+svg {{ max-width: 100%; height: auto; }}
+@page {{ size: A4; margin: 18mm 16mm; }}
+@media print {{
+body {{ font-size: 10pt; max-width: none; margin: 0; padding: 0; }}
+table {{ display: table; font-size: 8.5pt; }}
+th, td {{ padding: .15rem .4rem; }}
+h1, h2, p:has(+ table) {{ break-after: avoid; }}
+svg, tr, p:has(svg) {{ break-inside: avoid; }}
+}}
 </style>
 </head>
 <body>
@@ -30,11 +43,13 @@ code, pre {{ background: #f3f3f0; padding: .1rem .3rem; overflow-x: auto; }}
 """
 
 
-def write_report(directory: Path, record: dict[str, Any]) -> Path:
-    """Write both reports of a run beside its record; returns the path of the Markdown.
+def write_report(directory: Path, record: Record) -> Path:
+    """Write both reports of a run or a search beside its record; returns the path of the Markdown.
+
+    A search has figures too: files beside the Markdown, parts of the page.
 
     Raises:
-        DataError: it is not the record of a whole run.
+        DataError: it is not the record of a whole run or search, or landscape.json is not beside that of a search.
     """
     if "verdicts" not in record:
         raise DataError(
@@ -42,9 +57,34 @@ def write_report(directory: Path, record: dict[str, Any]) -> Path:
             expected="the record of a whole run",
             do="name the directory of the run, the one with recipe.resolved.yaml",
         )
-    text = report_markdown(record)
+    text, figures = markdown_of(directory, record), _figures(directory, record)
     # Raw HTML stays text: class names and paths are the user's.
     body = MarkdownIt("commonmark", {"html": False}).enable("table").render(text)
+    for name, figure in figures.items():
+        image = re.compile(rf'<img src="{name}\.svg"[^>]*>')
+        body = figure.join(image.split(body))
+        write_text(directory / f"{name}.svg", figure)
     write_text(directory / "report.html", _PAGE.format(body=body))
     write_text(directory / "report.md", text)
     return directory / "report.md"
+
+
+def markdown_of(directory: Path, record: Record) -> str:
+    """The report on a run or a search as Markdown.
+
+    Raises:
+        DataError: landscape.json is not beside the record of a search.
+    """
+    return search_markdown(record, read_json(directory / LANDSCAPE)) if _is_search(record) else report_markdown(record)
+
+
+def _figures(directory: Path, record: Record) -> dict[str, str]:
+    if not _is_search(record):
+        return {}
+    from limbeck.report.charts import charts  # Matplotlib takes half a second, and runs have no figures
+
+    return charts(read_json(directory / LANDSCAPE))
+
+
+def _is_search(record: Record) -> bool:
+    return record.get("kind") == "search"
