@@ -21,6 +21,7 @@ FLOORS = (
         "rundir",
         "preparation",
         "students",
+        "assistants",
         "teaching",
         "proof",
         "pipeline",

@@ -20,6 +20,10 @@ class RecipeError(LimbeckError, ValueError):
     exit_status = 2
 
 
+class Diverged(RecipeError):
+    """A fit whose loss or weights are no longer finite."""
+
+
 class DataError(LimbeckError, ValueError):
     """Data, labels, a label store or a lock that cannot be used."""
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from limbeck.assistants import as_teacher, new_assistant
 from limbeck.data import Examples
 from limbeck.files import free_bytes
 from limbeck.models import bytes_of
@@ -20,7 +21,7 @@ from limbeck.record import memory_bytes
 from limbeck.rundir import Run
 from limbeck.students import new_student
 from limbeck.teachers import BATCH_SIZE, TAP, Asked, ModuleTeacher, Stored, StoreState, Teacher, ask, ask_all, encoded
-from limbeck.teaching import as_teacher, beginner, new_assistant, still_to_train
+from limbeck.teaching import beginner, still_to_train
 from limbeck.training import KEPT, ArmName, Fit, Lesson, StepCost, configured, lesson_of, step_cost_of
 
 TRIED = 0.7

@@ -24,8 +24,8 @@ from limbeck.record import RECORD, read_record, write_record
 from limbeck.rundir import Run, check_origin, join_run, open_run
 from limbeck.students import check_pairing, check_same_start, check_students, new_student
 from limbeck.teachers import LabelStore, ModuleTeacher, SavedModel, Signals, ask_all, save_model
-from limbeck.teaching import ask_once, find_teacher, look_at, settle, store_directory, teach
-from limbeck.training import ArmName, configured, fit, gradient_norms, join_world, lesson_of
+from limbeck.teaching import ask_beside_others, teach
+from limbeck.training import ArmName, Rungs, configured, fit, gradient_norms, join_world, lesson_of
 
 _log = logging.getLogger(__name__)
 
@@ -94,14 +94,8 @@ def ask_teacher(recipe: Recipe, materials: Materials, options: Options) -> Label
         join_run(recipe, world=world, watch=options.watch) as (opened, let_others_in),
         configured(opened.recipe.fit),
     ):
-        check_origin(opened, data.sha256)
-        teacher = find_teacher(opened, data, materials)
-        look_at(teacher, data, allow_weak=options.allow_weak)
-        settle(opened, teacher, data)
-        # While it is alone: two that write the run's files at once would lose something of one.
-        check_origin(opened, {"teacher": store_directory(opened, teacher, data).name})
-        let_others_in()
-        return ask_once(opened, teacher, data)
+        asked = ask_beside_others(opened, data, materials, let_others_in=let_others_in, allow_weak=options.allow_weak)
+        return asked.store
 
 
 def verify_labels(recipe: Recipe) -> dict[str, dict[str, Any]]:
@@ -124,8 +118,19 @@ def verify_labels(recipe: Recipe) -> dict[str, dict[str, Any]]:
 # --- students --------------------------------------------------------------------------------------------------------
 
 
-def train_arm(opened: Run, arm: ArmName, seed: int, data: Prepared, signals: Signals, materials: Materials) -> None:
-    """Train and measure the student of one arm and seed, unless its record says that it was done."""
+def train_arm(
+    opened: Run,
+    arm: ArmName,
+    seed: int,
+    data: Prepared,
+    signals: Signals,
+    materials: Materials,
+    rungs: Rungs | None = None,
+) -> None:
+    """Train and measure the student of one arm and seed, unless its record says that it was done.
+
+    Where there are rungs it is looked at on the way.
+    """
     directory = opened.arm_directory(arm, seed)
     if opened.agreed(_finished(directory)):
         verify(directory / "student")
@@ -140,7 +145,7 @@ def train_arm(opened: Run, arm: ArmName, seed: int, data: Prepared, signals: Sig
     norms = gradient_norms(student, lesson, recipe.fit, seed=seed, place=place)
     steps = recipe.fit.steps(len(data.train))
     began = time.perf_counter()
-    fit(student, lesson, recipe.fit, steps=steps, seed=seed, place=place)
+    fit(student, lesson, recipe.fit, steps=steps, seed=seed, place=place, rungs=rungs)
     seconds = time.perf_counter() - began
     if opened.world.leads:
         catalogued = None if isinstance(spec, GivenModel) else spec

@@ -72,7 +72,7 @@ def prepare(recipe: Recipe, materials: Materials) -> Prepared:
         RecipeError: a choice of examples that the data do not allow.
         DataError: data that cannot be read, or of which nothing is left to learn from or to measure.
     """
-    splits = materials.splits or _load(recipe)
+    splits = materials.splits or load_splits(recipe)
     if isinstance(splits.preprocess, Encode):
         _check_left_to_source(recipe)
     shared = overlap(splits.train, splits.test)
@@ -108,7 +108,13 @@ def prepare(recipe: Recipe, materials: Materials) -> Prepared:
     return Prepared(splits.train, train, heard, measured, splits.preprocess.on(train), validation, facts)
 
 
-def _load(recipe: Recipe) -> Splits:
+def load_splits(recipe: Recipe) -> Splits:
+    """The data of a recipe as their source gives them.
+
+    Raises:
+        RecipeError: they were to be handed over in Python.
+        DataError: they cannot be read.
+    """
     source = recipe.data.source
     if isinstance(source, GivenData):
         raise RecipeError(

@@ -3,6 +3,7 @@
 Dimension key: S seeds, N examples, C classes.
 """
 
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -115,7 +116,7 @@ def _teacher_verdict(
 def _store_facts(store: LabelStore, directory: Path) -> dict[str, Any]:
     left_out = ("format", "fingerprint", "files")
     return {
-        "directory": str(store.directory.relative_to(directory)),
+        "directory": os.path.relpath(store.directory, directory),  # that of a search serves all its runs
         **{key: value for key, value in store.manifest.items() if key not in left_out},
         "bytes": sum(file["bytes"] for file in store.manifest["files"].values()),
         "pace": dict(store.pace),

@@ -9,22 +9,24 @@ Each assistant learns as a student of the arm `distilled` does, from the one bef
 
 import logging
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from limbeck.assistants import check_chain, trained_assistant
 from limbeck.data import STORED_VIEWS, Examples, Views, derive_seed
 from limbeck.errors import DataError, LimbeckError, RecipeError
 from limbeck.files import MANIFEST
 from limbeck.guess import without_auto
-from limbeck.models import ModelSpec, initialise
+from limbeck.models import initialise
 from limbeck.objectives import CrossEntropy
-from limbeck.preparation import Materials, Prepared, student_preprocess
-from limbeck.recipe import GivenModel, GivenTeacher, Recipe, TeacherEnsemble, TrainedTeacher, encoding_of
+from limbeck.preparation import Materials, Prepared
+from limbeck.recipe import GivenTeacher, Recipe, TeacherEnsemble, TrainedTeacher, encoding_of
 from limbeck.rundir import Run, check_origin, origin_of
-from limbeck.students import check_pairing, check_terms, new_student
+from limbeck.students import check_pairing
 from limbeck.teachers import (
     ASKED,
     Asked,
@@ -52,7 +54,7 @@ from limbeck.teachers import (
     teacher_of,
 )
 from limbeck.teachers.precision import Wanted
-from limbeck.training import Lesson, Term, configured, fit, lesson_of
+from limbeck.training import Lesson, Term, configured, fit
 
 _log = logging.getLogger(__name__)
 
@@ -98,10 +100,45 @@ def teach(opened: Run, data: Prepared, materials: Materials, *, allow_weak: bool
     direct = signals = _signals(opened, store, teacher, data)
     assistants: list[ModuleTeacher] = []
     for number in range(1, len(opened.recipe.student.chain) + 1):
-        assistants.append(_assistant(opened, number, signals, data, materials))
+        assistants.append(trained_assistant(opened, number, signals, data, materials))
         store_of_assistant = ask_once(opened, assistants[-1], data)
         signals = _signals(opened, store_of_assistant, assistants[-1], data)
     return Teaching(opened.recipe, teacher, found, store, direct, tuple(assistants), signals)
+
+
+def ask_beside_others(
+    opened: Run,
+    data: Prepared,
+    materials: Materials,
+    *,
+    let_others_in: Callable[[], None],
+    allow_weak: bool,
+    looked_at: bool = False,
+) -> Teaching:
+    """Find the teacher of a run and ask it, beside other processes that do the same; there are no assistants.
+
+    Args:
+        opened: the run, which this process has to itself.
+        data: what it is asked about.
+        materials: where Python hands it over.
+        let_others_in: is called once nothing more has to be done alone.
+        allow_weak: go on with a teacher no better than chance.
+        looked_at: another process has looked at it already.
+
+    Raises:
+        LimbeckError: a teacher that cannot teach these students, in all its kinds.
+    """
+    check_origin(opened, data.sha256)
+    teacher = find_teacher(opened, data, materials)
+    found = {} if looked_at else look_at(teacher, data, allow_weak=allow_weak)
+    found |= settle(opened, teacher, data)
+    # While it is alone: two that write the run's files at once would lose something of one.
+    check_origin(opened, {"teacher": store_directory(opened, teacher, data).name})
+    let_others_in()
+    store = ask_once(opened, teacher, data)
+    opened, guessed = without_auto(opened, store.signals, data)
+    signals = _signals(opened, store, teacher, data)
+    return Teaching(opened.recipe, teacher, found | guessed, store, signals, (), signals)
 
 
 # --- the teacher -----------------------------------------------------------------------------------------------------
@@ -334,59 +371,3 @@ def _signals(opened: Run, store: LabelStore, teacher: Teacher, data: Prepared) -
     if opened.recipe.distill.views == "live":
         return Live(teacher, data.train, encoding_of(opened.recipe))
     return store.signals
-
-
-# --- who passes it on ------------------------------------------------------------------------------------------------
-
-
-def check_chain(opened: Run, data: Prepared, materials: Materials, teacher: Teacher) -> None:
-    """Refuse, before anything is trained, a term that cannot compare two neighbours of the chain.
-
-    Raises:
-        RecipeError: likewise, with the term's name.
-    """
-    recipe = opened.recipe
-    student = new_student(recipe, data, materials, recipe.proof.seeds[0])
-    if "direct" in recipe.proof.arms:
-        check_terms(opened, student, teacher, data)
-    for number in range(1, len(recipe.student.chain) + 1):
-        assistant = new_assistant(opened, number, data, materials)
-        check_pairing(assistant, data.train, student_preprocess(recipe, data))
-        check_terms(opened, assistant, teacher, data, whose=f"assistant {number}")
-        teacher = as_teacher(opened, assistant, data)
-    check_terms(opened, student, teacher, data)
-
-
-def _assistant(opened: Run, number: int, signals: Signals, data: Prepared, materials: Materials) -> ModuleTeacher:
-    """The assistant of that number, from 1, taught by the signals of the one before it."""
-    recipe, directory = opened.recipe, opened.directory / "assistants" / str(number)
-    module = new_assistant(opened, number, data, materials)
-    spec, preprocess = recipe.student.chain[number - 1], student_preprocess(recipe, data)
-    if opened.agreed((directory / MANIFEST).exists()):
-        return as_teacher(opened, load_model(directory, module).module, data)
-    seed = derive_seed("assistant", number)
-    lesson = lesson_of("distilled", recipe.distill, data.train, signals, preprocess, seed=seed)
-    place = opened.place(directory, arm=f"assistant-{number}", seed=0)
-    fit(module, lesson, recipe.fit, steps=recipe.fit.steps(len(data.train)), seed=seed, place=place)
-    if opened.world.leads:
-        catalogued = None if isinstance(spec, GivenModel) else spec
-        save_model(directory, SavedModel(module, catalogued, data.train.input_shape, data.train.classes, preprocess))
-    opened.world.wait()
-    return as_teacher(opened, module, data)
-
-
-def new_assistant(opened: Run, number: int, data: Prepared, materials: Materials) -> nn.Module:
-    """Untrained: a further generation is made as the student is, another model as the catalogue says."""
-    student, seed = opened.recipe.student, derive_seed("assistant", number)
-    if number > len(student.assistants):
-        return new_student(opened.recipe, data, materials, seed)
-    spec: ModelSpec = student.assistants[number - 1]
-    shape = student_preprocess(opened.recipe, data).output_shape(data.train.input_shape)
-    return initialise(spec, shape, len(data.train.classes), derive_seed(seed, "student"))
-
-
-def as_teacher(opened: Run, module: nn.Module, data: Prepared) -> ModuleTeacher:
-    """An assistant as whoever comes after it asks it."""
-    recipe = opened.recipe
-    preprocess = student_preprocess(recipe, data)
-    return ModuleTeacher(module, preprocess, opened.device, recipe.distill.teacher_taps)

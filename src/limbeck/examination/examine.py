@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from limbeck.assistants import check_chain
 from limbeck.errors import LimbeckError, RecipeError
 from limbeck.estimate import Estimate, estimate, total
 from limbeck.examination.data import look_at_data
@@ -17,7 +18,7 @@ from limbeck.recipe import Recipe
 from limbeck.rundir import RESOLVED, Run, check_apart, check_out, holds_run_of, look_into
 from limbeck.students import check_students, new_student
 from limbeck.teachers import Asked, ModuleTeacher, StoreState, Teacher, set_precision, settle_precision
-from limbeck.teaching import ask_about, check_chain, find_teacher, still_to_train, store_state, wanted_precision
+from limbeck.teaching import ask_about, find_teacher, still_to_train, store_state, wanted_precision
 from limbeck.training import configured
 
 SECONDS = 15.0

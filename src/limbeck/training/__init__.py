@@ -2,7 +2,7 @@
 
 from limbeck.training.arms import ArmName, Auto, Distill, WeightedTerm, lesson_of
 from limbeck.training.checkpoint import KEPT
-from limbeck.training.fit import check_parts, configured, fit, gradient_norms
+from limbeck.training.fit import Rungs, check_parts, configured, fit, gradient_norms
 from limbeck.training.learner import Learner, learner_of
 from limbeck.training.lesson import Lesson
 from limbeck.training.loss import Batch, Counts, Term, TermSchedule
@@ -32,6 +32,7 @@ __all__ = [
     "OneCycle",
     "Place",
     "Points",
+    "Rungs",
     "Schedule",
     "StepCost",
     "Term",

@@ -8,9 +8,9 @@ import copy
 import os
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from limbeck.data import derive_seed
 from limbeck.errors import RecipeError
 from limbeck.files import digest_tensors
-from limbeck.models import layout_of
+from limbeck.models import evaluating, layout_of
 from limbeck.progress import interruption
 from limbeck.training.checkpoint import Checkpoints
 from limbeck.training.learner import Learner, learner_of
@@ -34,8 +34,39 @@ from limbeck.training.step import add_gradients, train_step
 from limbeck.training.world import World
 
 
-def fit(student: nn.Module, lesson: Lesson, settings: Fit, *, steps: int, seed: int, place: Place) -> nn.Module:
+@dataclass(frozen=True)
+class Rungs:
+    """Steps of a fit after which its student is looked at on the way.
+
+    Args:
+        after: so many steps each.
+        look: is given the step and the student, in evaluation mode; what it raises ends the fit.
+    """
+
+    after: frozenset[int]
+    look: Callable[[int, nn.Module], None]
+
+
+def fit(
+    student: nn.Module,
+    lesson: Lesson,
+    settings: Fit,
+    *,
+    steps: int,
+    seed: int,
+    place: Place,
+    rungs: Rungs | None = None,
+) -> nn.Module:
     """Train `student` in place for `steps` optimizer steps, from its newest checkpoint if it has one.
+
+    Args:
+        student: begins as it is.
+        lesson: what it learns from.
+        settings: how.
+        steps: the budget.
+        seed: of order and randomness.
+        place: where.
+        rungs: where it is looked at on the way; those before the checkpoint are passed over.
 
     Returns:
         The student, in evaluation mode; the last step counts, no step is chosen.
@@ -47,11 +78,20 @@ def fit(student: nn.Module, lesson: Lesson, settings: Fit, *, steps: int, seed: 
     """
     check_parts(student, lesson.terms, settings, place.world)
     with own_randomness(place.device), learner_of(student, lesson, seed=seed, device=place.device) as learner:
-        _walk(learner, lesson, settings, steps=steps, seed=seed, place=place)
+        _walk(learner, lesson, settings, steps=steps, seed=seed, place=place, rungs=rungs)
     return student.eval()
 
 
-def _walk(learner: Learner, lesson: Lesson, settings: Fit, *, steps: int, seed: int, place: Place) -> None:
+def _walk(
+    learner: Learner,
+    lesson: Lesson,
+    settings: Fit,
+    *,
+    steps: int,
+    seed: int,
+    place: Place,
+    rungs: Rungs | None,
+) -> None:
     """The loop of `fit`."""
     world = place.world
     optimizer = settings.optimizer.build(learner.parameters())
@@ -76,6 +116,9 @@ def _walk(learner: Learner, lesson: Lesson, settings: Fit, *, steps: int, seed: 
             world=world, bf16=bf16, clip=settings.clip,
         )  # fmt: skip
         ledger.add(step + 1, values_K, rate)
+        if rungs is not None and step + 1 in rungs.after:
+            with evaluating(learner.student):
+                rungs.look(step + 1, learner.student)
         due = world.leads and time.monotonic() - saved >= settings.checkpoint_seconds
         stopped_by, saving = world.agree(place.stop.number or 0, due)
         if stopped_by or saving or step + 1 == steps:

@@ -7,7 +7,7 @@ import time
 import torch
 from torch import Tensor, nn
 
-from limbeck.errors import RecipeError
+from limbeck.errors import Diverged
 from limbeck.files import append_line, cut_lines
 from limbeck.progress import Progress
 from limbeck.training.place import Place
@@ -49,7 +49,7 @@ class Ledger:
         """Write the mean of the steps since the last line.
 
         Raises:
-            RecipeError: a mean is not finite; no checkpoint of these steps has been saved.
+            Diverged: a mean is not finite; no checkpoint of these steps has been saved.
         """
         if self.step == self.flushed:
             return
@@ -72,14 +72,14 @@ class Ledger:
         """Whether the last update left finite weights, which the losses, taken before it, do not tell.
 
         Raises:
-            RecipeError: it did not.
+            Diverged: it did not.
         """
         for name, value in learner.state_dict().items():
             if value.is_floating_point() and not torch.isfinite(value).all():
                 raise self._divergence(f"{name} is no longer finite")
 
-    def _divergence(self, what: str) -> RecipeError:
-        return RecipeError(
+    def _divergence(self, what: str) -> Diverged:
+        return Diverged(
             f"training diverged by step {self.step}: {what}",
             expected="finite losses and weights",
             do="lower fit.optimizer.lr or set fit.clip: 1.0",
