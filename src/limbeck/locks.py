@@ -10,6 +10,10 @@ from filelock import FileLock, Timeout
 
 from limbeck.errors import DataError
 from limbeck.files import disk_errors, make_directory, write_text
+from limbeck.progress import Stop
+
+POLL = 0.01
+"""Seconds between two tries for a lock that is waited for."""
 
 
 @contextmanager
@@ -62,6 +66,27 @@ def claimed(path: Path) -> Iterator[bool]:
             lock.acquire()
     try:
         yield lock.is_locked
+    finally:
+        lock.release()
+
+
+@contextmanager
+def turn(path: Path, stop: Stop) -> Iterator[None]:
+    """Hold the claim of a file while the block runs, once whoever holds it lets go.
+
+    Raises:
+        DiskError: as `claimed` does.
+        Interrupted: a stop was asked for while waiting.
+    """
+    with disk_errors(path):
+        make_directory(path.parent)
+        lock = FileLock(_lock_of(path), timeout=-1, poll_interval=POLL, fallback_to_soft=False)
+        with suppress(Timeout):
+            lock.acquire(cancel_check=lambda: stop.number is not None)
+    if not lock.is_locked:
+        stop.raise_if_asked("run the same command again")
+    try:
+        yield
     finally:
         lock.release()
 

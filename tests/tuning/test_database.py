@@ -1,4 +1,4 @@
-"""How databases are opened, and what is said where one cannot be; servers are in test_servers.py."""
+"""How databases are storage_at, and what is said where one cannot be; servers are in test_servers.py."""
 
 import sqlite3
 from contextlib import closing
@@ -10,13 +10,13 @@ import sqlalchemy
 
 from limbeck.errors import DataError, DiskError, LimbeckError, MissingError, RecipeError
 from limbeck.tuning import database
-from limbeck.tuning.database import check_local, database_errors, driven, opened, sqlite_file, url_of
+from limbeck.tuning.database import check_local, database_errors, driven, sqlite_file, storage_at, url_of
 
 
 def test_a_file_keeps_a_study(tmp_path: Path):
     url = url_of(tmp_path / "né 标签 #?%.db")
     for begun in (False, True):
-        storage = opened(url)
+        storage = storage_at(url)
         study = optuna.create_study(storage=storage, study_name="s", load_if_exists=begun)
         assert len(study.trials) == begun
         study.tell(study.ask(), 0.5)
@@ -51,7 +51,7 @@ def test_a_driver_that_is_not_there_is_named_with_what_to_install(driver: str):
 @pytest.mark.parametrize("kind", ["postgresql", "mysql"])
 def test_a_server_that_is_not_there_is_said_to_be(kind: str):
     with pytest.raises(DataError) as caught:
-        opened(f"{kind}://me@127.0.0.1:1/base")
+        storage_at(f"{kind}://me@127.0.0.1:1/base")
     assert f"{kind}://me@127.0.0.1:1/base: " in caught.value.came
     assert "\n" not in caught.value.came
     assert "refused" in caught.value.came
@@ -60,12 +60,12 @@ def test_a_server_that_is_not_there_is_said_to_be(kind: str):
 def test_a_file_that_is_no_database_is_said_to_be(tmp_path: Path):
     (tmp_path / "study.db").write_text("not a database" * 100)
     with pytest.raises(DataError, match="file is not a database"):
-        opened(url_of(tmp_path / "study.db"))
+        storage_at(url_of(tmp_path / "study.db"))
 
 
 def test_a_file_that_cannot_be_written_is_the_disks_fault(tmp_path: Path):
     with pytest.raises(DiskError, match="unable to open database file"):
-        opened(url_of(tmp_path / "none" / "study.db"))
+        storage_at(url_of(tmp_path / "none" / "study.db"))
 
 
 def raised_by(url: str, error: Exception) -> LimbeckError:
@@ -119,7 +119,7 @@ def test_a_file_on_another_machine_is_refused(
         check_local(Path(path))
         return
     with pytest.raises(DataError, match=f"lies on {kind}, a file system of another machine") as caught:
-        opened(url_of(Path(path)))
+        storage_at(url_of(Path(path)))
     assert "tune.storage" in caught.value.do
 
 

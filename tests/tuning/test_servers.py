@@ -14,7 +14,7 @@ from servers import SECRET, Server, mysql, postgresql, sql
 
 from limbeck.errors import DataError, Interrupted
 from limbeck.progress import Stop
-from limbeck.tuning.database import DatabaseClaims, opened
+from limbeck.tuning.database import DatabaseClaims, storage_at
 
 pytestmark = pytest.mark.slow
 
@@ -154,11 +154,11 @@ def test_who_waits_for_a_search_can_be_stopped(claimant: Claimant):
 
 
 def test_a_study_is_kept_by_the_server(server: Server):
-    storage = opened(server.url)
+    storage = storage_at(server.url)
     study = optuna.create_study(storage=storage, study_name="kept")
     study.tell(study.ask(), 0.5)
     storage.engine.dispose()
-    again = opened(server.url)
+    again = storage_at(server.url)
     assert [trial.value for trial in optuna.load_study(storage=again, study_name="kept").trials] == [0.5]
     again.engine.dispose()
 
@@ -167,7 +167,7 @@ def test_whoever_has_no_password_is_told_where_it_belongs(server: Server, monkey
     monkeypatch.setenv("PGPASSWORD", "wrong and secret")
     monkeypatch.setenv("PGPASSFILE", os.devnull)
     url = server.url.split("?")[0]
-    for attempt in (lambda: opened(url), lambda: DatabaseClaims(url, "s", Stop()).claimed("0001").__enter__()):
+    for attempt in (lambda: storage_at(url), lambda: DatabaseClaims(url, "s", Stop()).claimed("0001").__enter__()):
         with pytest.raises(DataError) as caught:
             attempt()
         assert url in caught.value.came

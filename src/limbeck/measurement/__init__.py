@@ -1,6 +1,7 @@
 """Measurement: how good a network's answers are, and whether one arm is shown to be better than another."""
 
 from limbeck.measurement.comparison import Verdict, Word, compare, gap_share, mcnemar, paired_interval
+from limbeck.measurement.cost import latency
 from limbeck.measurement.metrics import ECE_BINS, Metrics, calibration_error, correct, evaluate
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "correct",
     "evaluate",
     "gap_share",
+    "latency",
     "mcnemar",
     "paired_interval",
 ]

@@ -127,7 +127,7 @@ class DatabaseClaims:
 # --- opening ---------------------------------------------------------------------------------------------------------
 
 
-def opened(url: str) -> RDBStorage:
+def storage_at(url: str) -> RDBStorage:
     """The database at a URL as Optuna keeps studies in one, with its tables.
 
     A file of SQLite keeps its rollback journal: the other one that SQLite knows loses writes in many of its versions.

@@ -60,11 +60,11 @@ class Space:
         domains = self._domains(self._alternative(chosen))
         return {name: chosen.get(name) or _suggested(trial, name, domain) for name, domain in domains.items()}
 
-    def queued(self, setting: Setting) -> dict[str, Any]:
+    def queued(self, setting: Mapping[str, Any]) -> dict[str, Any]:
         """The parameters by which `study.enqueue_trial` is told of a setting: Optuna knows them by the same names."""
         return dict(setting)
 
-    def changes(self, setting: Setting) -> dict[str, Any]:
+    def changes(self, setting: Mapping[str, Any]) -> dict[str, Any]:
         """What a setting changes of the recipe, by dotted keys."""
         alternative = self._alternative(setting)
         made: dict[str, Any] = {}
@@ -81,14 +81,14 @@ class Space:
             made["student.model"] = asdict(self.students[self.student_of(setting)])
         return made
 
-    def student_of(self, setting: Setting) -> str:
+    def student_of(self, setting: Mapping[str, Any]) -> str:
         """The label of the model of a setting."""
         return str(setting.get("student", next(iter(self.students))))
 
     def own(self) -> Setting | None:
         """The recipe's own setting, numbers to three digits; None if the space does not hold it."""
         same = [one for one in self.objectives if self._is_own(one)]
-        if not same:
+        if not same or label_of(self.recipe.student.model) not in self.students:
             return None
         domains, own = self._domains(same[0]), self._own(same[0])
         if not all(name in own and domain.holds(own[name]) for name, domain in domains.items()):
@@ -121,6 +121,16 @@ class Space:
         for name, domain in domains.items():
             candidates: list[Any] = [known[name] for known in (given, own, defaults) if name in known]
             found[name] = next((domain.near(one) for one in candidates if domain.holds(one)), domain.middle)
+        return found
+
+    def corners(self) -> list[Setting]:
+        """A setting with each objective and one with each student: where all these can be formed, all can."""
+        found = []
+        for alternative in self.objectives:
+            domains = self._domains(alternative)
+            middle = {name: domain.middle for name, domain in domains.items()}
+            middle |= {"objective": alternative.name} if "objective" in domains else {}
+            found += [middle | ({"student": label} if "student" in domains else {}) for label in self.students]
         return found
 
     def facts(self) -> dict[str, Any]:

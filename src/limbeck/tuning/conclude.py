@@ -1,0 +1,111 @@
+"""How a search ends: the choice, its proof, and what is written down of both."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from limbeck.errors import DataError
+from limbeck.files import describe, read_json, write_json, write_text
+from limbeck.recipe import tree_of
+from limbeck.recipe_text import write_yaml
+from limbeck.record import RECORD, read_record, write_record
+from limbeck.rundir import Run
+from limbeck.tuning.confirm import confirm, verdicts
+from limbeck.tuning.ground import SEARCH, Ground, changed
+from limbeck.tuning.landscape import choose, landscape
+from limbeck.tuning.results import Origin, TrialResult
+from limbeck.tuning.study import Search
+
+BEST, LANDSCAPE = "best.yaml", "landscape.json"
+"""The recipe for the best setting, and all that was found."""
+GRID = 64
+"""Settings of an exhaustive search, 8 temperatures by 8 alphas, with which the cost of this one is compared."""
+
+
+def conclude(search: Search, ground: Ground) -> dict[str, Any]:
+    """Choose, prove, and write down; returns the record of the search.
+
+    Raises:
+        DataError: no trial came to its end.
+        Interrupted: a stop was asked for after a safe checkpoint.
+    """
+    results = search.results()
+    number = choose(results, search.space.facts())
+    if number is None:
+        raise DataError(
+            f"none of {len(results)} trials came to its end: {_reasons(results)}",
+            expected="at least one whose student could be measured",
+            do="look at the settings, fit.optimizer.lr first",
+        )
+    best = next(result for result in results if result.number == number)
+    own = _number_of(results, "own")
+    with ground.turn("choice"):
+        _write_choice(results, best, search, ground)
+    runs = confirm(ground, best.number, search.space.changes(best.setting), own_is_best=number == own)
+    with ground.turn("record"):
+        if not (ground.directory / RECORD).exists():
+            write_record(ground.directory, _record(results, best, runs, ground))
+    return read_record(ground.directory)
+
+
+def _write_choice(results: Sequence[TrialResult], best: TrialResult, search: Search, ground: Ground) -> None:
+    changes = {**search.space.changes(best.setting), "out": str(ground.directory / "best")}
+    write_text(ground.directory / BEST, write_yaml(tree_of(changed(ground.opened.recipe, changes))))
+    found = landscape(
+        results,
+        search.space.facts(),
+        read_json(ground.directory / SEARCH)["students"],
+        examples=int(ground.validation.labelled.sum()),
+        steps=ground.steps,
+        own=_number_of(results, "own"),
+        guess=_number_of(results, "first guess"),
+    )
+    write_json(ground.directory / LANDSCAPE, found)
+
+
+def _record(
+    results: Sequence[TrialResult], best: TrialResult, runs: Mapping[str, Run], ground: Ground
+) -> dict[str, Any]:
+    proof = {name: read_record(opened.directory) for name, opened in runs.items()}
+    found = [verdict.as_dict() | {"sentence": str(verdict)} for verdict in verdicts(runs, ground.data.measured)]
+    tuned = proof["tuned"]
+    arms = {"tuned": tuned["arms"].pop("distilled"), **tuned["arms"]}
+    if "own" in proof:
+        arms["own"] = proof["own"]["arms"]["distilled"]
+    return {
+        "kind": "search",
+        "verdict": found[0],
+        "verdicts": found,
+        "recipe": tree_of(ground.opened.recipe),
+        "environment": tuned["environment"],
+        "data": tuned["data"],
+        "teacher": tuned["teacher"],
+        "labels": tuned["labels"],
+        "best": {"number": best.number, "setting": dict(best.setting)},
+        "arms": arms,
+        "search": _cost(results, ground),
+        "files": {name: describe(ground.directory / name) for name in (BEST, LANDSCAPE)},
+    }
+
+
+def _cost(results: Sequence[TrialResult], ground: Ground) -> dict[str, Any]:
+    """What the search took, beside an exhaustive one."""
+    fit, examples = ground.opened.recipe.fit, len(ground.data.train)
+    states = [result.state for result in results]
+    steps = sum(result.steps * (len(ground.seeds) if result.state == "complete" else 1) for result in results)
+    return {
+        "trials": len(results),
+        **{state: states.count(state) for state in ("complete", "pruned", "failed")},
+        "seconds": sum(result.seconds for result in results),
+        "student_epochs": steps * fit.batch_size / examples,
+        "grid_epochs": GRID * len(ground.seeds) * ground.steps * fit.batch_size / examples,
+        "labels_held_out": int(ground.validation.labelled.sum()),
+    }
+
+
+def _number_of(results: Sequence[TrialResult], origin: Origin) -> int | None:
+    return next((result.number for result in results if result.origin == origin), None)
+
+
+def _reasons(results: Sequence[TrialResult]) -> str:
+    reasons = dict.fromkeys(result.reason or result.state for result in results)
+    return "; ".join(list(reasons)[:3])

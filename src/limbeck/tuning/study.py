@@ -1,0 +1,236 @@
+"""The study: the trials of one search in a database, shared by all processes that work on it.
+
+A process that begins a trial claims its number and holds the claim until it has told what came of it. So a trial whose
+claim is free and of which nothing was told belongs to a process that died: it is begun again, where it had come to.
+No clock decides that. Adding a trial and telling of one are done by one process at a time, since SQLite lets two take
+the same trial from a queue.
+
+    begun --its process tells--> complete, pruned or failed
+    begun --its process dies---> begun again, under the same number
+"""
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from limbeck.data import derive_seed
+from limbeck.tuning.claims import Claims
+from limbeck.tuning.database import url_of
+from limbeck.tuning.results import Origin, State, TrialResult
+from limbeck.tuning.sampler import NUMBER, RESULT, Sampler, given_up, goes_on
+from limbeck.tuning.space import Space
+
+ORIGIN, SETTING = "origin", "setting"
+"""Under which a trial of Optuna keeps where its setting came from, and the setting itself."""
+
+STUDY = "study.db"
+"""The file of a search on one machine."""
+
+_log = logging.getLogger(__name__)
+
+_STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A trial that this process has claimed.
+
+    Args:
+        number: from 0; 0 is the student that hears no teacher.
+        setting: what is tried.
+        origin: where it came from.
+        curve: (step, value) that an earlier process measured before it died.
+        trial: of Optuna.
+    """
+
+    number: int
+    setting: Mapping[str, Any]
+    origin: Origin
+    curve: tuple[tuple[int, float], ...]
+    trial: optuna.Trial
+
+    @property
+    def name(self) -> str:
+        """Of its claim and of its directory."""
+        return _name(self.number)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How far a search has come: the trials in each state."""
+
+    complete: int
+    pruned: int
+    failed: int
+    running: int
+
+    @property
+    def finished(self) -> int:
+        """Those of which it is known what came of them."""
+        return self.complete + self.pruned + self.failed
+
+
+class Search:
+    """The trials of one study.
+
+    Args:
+        study: of Optuna.
+        claims: by which processes agree.
+        space: of settings.
+        first: the settings that are tried before any is chosen, each with its origin; of trial 0 first.
+        trials: how many there are to be.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        claims: Claims,
+        space: Space,
+        first: tuple[tuple[Origin, Mapping[str, Any]], ...],
+        trials: int,
+    ) -> None:
+        self.study, self.claims, self.space, self.first, self.trials = study, claims, space, first, trials
+
+    @contextmanager
+    def next_trial(self) -> Iterator[Begun | None]:
+        """A trial that this process is to run, claimed while the block runs; None where none is left to begin."""
+        with ExitStack() as held:
+            with self.claims.alone():
+                self._give_up_dead()
+                begun = self._begin()
+                if begun is not None:
+                    mine = held.enter_context(self.claims.claimed(begun.name))
+                    assert mine, "who looked for dead trials has let go, and nobody else may look"
+            yield begun
+
+    def _give_up_dead(self) -> None:
+        """Put the trials of processes that died back in the queue, each before it is marked as given up."""
+        queued = {trial.user_attrs[NUMBER] for trial in self._in(TrialState.WAITING)}
+        for trial in self._in(TrialState.RUNNING):
+            number = trial.user_attrs[NUMBER]
+            with self.claims.claimed(_name(number)) as dead:
+                if not dead:
+                    continue
+                if RESULT in trial.user_attrs:  # it died between its last two words
+                    self._close(trial.number, _result(trial))
+                    continue
+                if number not in queued:
+                    self.study.add_trial(_again(trial))
+                self.study.tell(trial.number, state=TrialState.FAIL)
+
+    def _begin(self) -> Begun | None:
+        if not self._in(TrialState.WAITING):
+            number = len({trial.user_attrs[NUMBER] for trial in self._in()})
+            if number >= self.trials:
+                return None
+            origin, params = self._queued(number)
+            self.study.enqueue_trial(params, user_attrs={NUMBER: number, ORIGIN: origin})
+        trial = self.study.ask()
+        number, origin = trial.user_attrs[NUMBER], trial.user_attrs[ORIGIN]
+        setting = trial.user_attrs.get(SETTING)
+        if setting is None:
+            setting = {} if number == 0 else self.space.suggest(trial)
+            trial.set_user_attr(SETTING, setting)
+        curve = tuple(sorted(self._frozen(trial).intermediate_values.items()))
+        return Begun(number, setting, origin, curve, trial)
+
+    def _queued(self, number: int) -> tuple[Origin, dict[str, Any]]:
+        """Where the setting of a new trial comes from, and what of it is fixed beforehand."""
+        if number >= len(self.first):
+            return "searched", {}
+        origin, setting = self.first[number]
+        return origin, self.space.queued(setting)
+
+    def report(self, begun: Begun, rung: int, value: float) -> bool:
+        """Note the value of a trial at a rung; returns whether it goes on."""
+        if rung not in self._frozen(begun.trial).intermediate_values:
+            begun.trial.report(value, rung)
+        return begun.number == 0 or goes_on(self.study, begun.number, rung, value)
+
+    def tell(self, begun: Begun, result: TrialResult) -> None:
+        """Note what came of a trial, unless another process was given it while this one was thought dead."""
+        with self.claims.alone():
+            if self._frozen(begun.trial).state != TrialState.RUNNING:
+                _log.warning("trial %s was begun again elsewhere: what came of it here does not count", begun.name)
+                return
+            begun.trial.set_user_attr(RESULT, asdict(result))
+            self._close(begun.trial.number, result)
+
+    def _close(self, number: int, result: TrialResult) -> None:
+        """End a trial, by Optuna's number of it, with its result."""
+        value = result.value if result.state == "complete" else None
+        self.study.tell(number, value, _STATES[result.state])
+
+    def results(self) -> tuple[TrialResult, ...]:
+        """What came of the trials that are finished, by their numbers."""
+        found = map(_result, self._in(*_STATES.values()))
+        return tuple(sorted(found, key=lambda result: result.number))
+
+    def counts(self) -> Counts:
+        """How far the search has come."""
+        states: list[State] = [result.state for result in self.results()]
+        ended = (states.count("complete"), states.count("pruned"), states.count("failed"))
+        return Counts(*ended, running=len(self._in(TrialState.RUNNING)))
+
+    @property
+    def done(self) -> bool:
+        """Whether it is known of every trial what came of it."""
+        return self.counts().finished >= self.trials
+
+    def _in(self, *states: TrialState) -> list[FrozenTrial]:
+        """The trials in these states, or in any; not those that were given up."""
+        found = self.study.get_trials(deepcopy=False, states=states or None)
+        return [trial for trial in found if not given_up(trial)]
+
+    def _frozen(self, trial: optuna.Trial) -> FrozenTrial:
+        return self.study.get_trials(deepcopy=False)[trial.number]
+
+
+def url_in(directory: Path, storage: str | None) -> str:
+    """Of the database of a search: the one that the recipe names, or a file of SQLite in its directory."""
+    return storage or url_of(directory / STUDY)
+
+
+def study_of(storage: optuna.storages.BaseStorage, name: str, seed: int) -> Study:
+    """The study of that name, begun if it is not there yet.
+
+    Args:
+        storage: of Optuna.
+        name: of the study.
+        seed: of the search.
+    """
+    return optuna.create_study(
+        storage=storage,
+        study_name=name,
+        sampler=Sampler(derive_seed(seed, "search")),
+        direction="maximize",
+        load_if_exists=True,
+    )
+
+
+def _again(trial: FrozenTrial) -> FrozenTrial:
+    """A trial that died, as it waits to be begun again, with what was measured of it."""
+    return optuna.trial.create_trial(
+        state=TrialState.WAITING,
+        params=trial.params,
+        distributions=trial.distributions,
+        user_attrs=trial.user_attrs,
+        system_attrs=trial.system_attrs,
+        intermediate_values=trial.intermediate_values,
+    )
+
+
+def _name(number: int) -> str:
+    return f"{number:04d}"
+
+
+def _result(trial: FrozenTrial) -> TrialResult:
+    told = dict(trial.user_attrs[RESULT])
+    return TrialResult(**{**told, "curve": tuple((step, value) for step, value in told["curve"])})

@@ -1,0 +1,116 @@
+"""A trial: one setting, trained and measured on validation, as a run of one arm that can be gone on with."""
+
+import shutil
+import time
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from limbeck.data import Examples
+from limbeck.errors import DataError, Diverged, first_line
+from limbeck.files import make_directory, read_tensors, write_text
+from limbeck.measurement import correct
+from limbeck.pipeline import train_arm
+from limbeck.preparation import student_preprocess
+from limbeck.proof import PREDICTIONS
+from limbeck.recipe import tree_of
+from limbeck.recipe_text import write_yaml
+from limbeck.rundir import RESOLVED, Run
+from limbeck.teachers import ModuleTeacher, ask_all
+from limbeck.training import ArmName, Rungs
+from limbeck.tuning.ground import Ground
+from limbeck.tuning.results import State, TrialResult
+from limbeck.tuning.sampler import rungs_of
+from limbeck.tuning.space import label_of
+from limbeck.tuning.study import Begun, Search
+
+TRIALS = "trials"
+
+
+class Pruned(Exception):
+    """The end of a trial whose validation curve lags behind."""
+
+
+def run_trial(search: Search, begun: Begun, ground: Ground) -> None:
+    """Train and measure the students of a trial, from where an earlier process came with it, and tell what came of it.
+
+    Raises:
+        Interrupted: a stop was asked for; the trial can be gone on with.
+    """
+    began = time.perf_counter()
+    arm: ArmName = "distilled" if begun.number else "scratch"
+    opened = _opened(search, begun, ground, arm)
+    watched = _Curve(search, begun, ground)
+    state: State = "complete"
+    reason, steps = None, ground.steps
+    values: list[float] = []
+    try:
+        for seed in ground.seeds:
+            # The first student speaks for the setting; where it goes on, all others do.
+            rungs = watched.rungs if seed == ground.seeds[0] else None
+            train_arm(opened, arm, seed, ground.choosing, ground.teaching.signals, ground.materials, rungs)
+            logits_NC = read_tensors(opened.arm_directory(arm, seed) / PREDICTIONS)["logits"]
+            values.append(accuracy(logits_NC, ground.validation))
+    except Pruned:
+        state, steps = "pruned", watched.points[-1][0]
+        values = [watched.points[-1][1]]
+    except Diverged as error:
+        state, reason, values = "failed", first_line(error), []
+    result = TrialResult(
+        number=begun.number,
+        state=state,
+        origin=begun.origin,
+        setting=begun.setting,
+        value=sum(values) / len(values) if values else None,
+        curve=tuple(watched.points),
+        steps=steps,
+        seconds=time.perf_counter() - began,
+        student=label_of(opened.recipe.student.model),
+        reason=reason,
+    )
+    search.tell(begun, result)
+    _forget_checkpoints(opened.directory)
+
+
+def _opened(search: Search, begun: Begun, ground: Ground, arm: ArmName) -> Run:
+    """The run of a trial, its recipe beside it."""
+    proof = {"proof.seeds": list(ground.seeds), "proof.arms": [arm], "proof.on": "validation"}
+    changes = search.space.changes(begun.setting) if begun.number else {}
+    opened = ground.run(f"{TRIALS}/{begun.name}", {**changes, **proof})
+    if not (opened.directory / RESOLVED).exists():
+        make_directory(opened.directory)
+        write_text(opened.directory / RESOLVED, write_yaml(tree_of(opened.recipe)))
+    return opened
+
+
+class _Curve:
+    """What a trial's first student is worth on the way."""
+
+    def __init__(self, search: Search, begun: Begun, ground: Ground) -> None:
+        self.search, self.begun, self.ground = search, begun, ground
+        self.points = list(begun.curve)
+        self.rungs = Rungs(frozenset(rungs_of(ground.steps)), self._look)
+
+    def _look(self, step: int, student: nn.Module) -> None:
+        """Measure the student, and end the trial if it lags behind."""
+        opened = self.ground.opened
+        answering = ModuleTeacher(student, student_preprocess(opened.recipe, self.ground.data), opened.device)
+        try:
+            logits_NC = ask_all(answering, self.ground.validation)
+        except DataError as error:
+            raise Diverged(f"after step {step}: {error.came}", expected=error.expected, do=error.do) from None
+        value = accuracy(logits_NC, self.ground.validation)
+        self.points = [point for point in self.points if point[0] < step] + [(step, value)]
+        if not self.search.report(self.begun, step, value) and self.ground.tune.prune:
+            raise Pruned
+
+
+def accuracy(logits_NC: Tensor, examples: Examples) -> float:
+    """The share of the labelled examples whose first choice is right."""
+    return float(correct(logits_NC, examples.labels)[examples.labelled].double().mean())
+
+
+def _forget_checkpoints(directory: Path) -> None:
+    """What a finished trial will not go on from: many trials of large students would fill a disk."""
+    for checkpoints in directory.glob("arms/*/seed-*/checkpoints"):
+        shutil.rmtree(checkpoints, ignore_errors=True)

@@ -1,0 +1,292 @@
+"""A whole search: the teacher asked once, trials, the choice, the proof."""
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from searching import landscape_in, search_tree, tune_function, tune_tree
+from torch import Tensor
+
+from limbeck.errors import DataError, Interrupted, RecipeError
+from limbeck.files import read_tensors
+from limbeck.measurement import compare
+from limbeck.pipeline import Options, run
+from limbeck.preparation import Materials, prepare
+from limbeck.recipe import read_recipe, recipe_from_tree
+from limbeck.record import read_record
+from limbeck.tuning.tune import holding_out
+from running import CLASSES, TEST, Heard, Interrupting, true_logits
+
+pytestmark = pytest.mark.usefixtures("unsynced")
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory, npz: Path) -> Path:
+    """The directory of a run whose search is done; tests only read it."""
+    out = tmp_path_factory.mktemp("runs") / "searched"
+    tune_tree(search_tree(npz, out))
+    return out
+
+
+def weights(directory: Path) -> dict[str, Tensor]:
+    return read_tensors(directory / "student" / "model.safetensors")
+
+
+def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+# --- what it leaves --------------------------------------------------------------------------------------------------
+
+
+def test_trials_are_numbered_and_the_first_hears_no_teacher(searched: Path):
+    trials = landscape_in(searched)["trials"]
+    assert [trial["number"] for trial in trials] == list(range(6))
+    assert (trials[0]["origin"], trials[0]["setting"], trials[0]["state"]) == ("no teacher", {}, "complete")
+    assert (trials[1]["origin"], trials[1]["setting"]) == ("own", {"temperature": 4.0, "alpha": 0.1})
+    assert (searched / "tune/trials/0000/arms/scratch").exists()
+    assert (searched / "tune/trials/0001/arms/distilled").exists()
+
+
+def test_a_trial_is_worth_its_student_on_validation(searched: Path, npz: Path):
+    tree = search_tree(npz, searched)
+    data = prepare(recipe_from_tree(tree, {}, where="the test"), Materials())
+    held = data.validation
+    assert held is not None
+    complete = [trial for trial in landscape_in(searched)["trials"] if trial["state"] == "complete"]
+    assert complete
+    for trial in complete:
+        (place,) = (searched / "tune/trials" / f"{trial['number']:04d}" / "arms").glob("*/seed-*")
+        right = read_tensors(place / "predictions.safetensors")["logits"].argmax(dim=1) == held.labels
+        assert trial["value"] == pytest.approx(right.double().mean().item())
+        assert not (place / "checkpoints").exists()
+
+
+def test_students_of_trials_have_no_seed_of_the_proof(searched: Path):
+    places = searched.glob("tune/trials/*/arms/*/seed-*/")
+    assert {place.name for place in places} == {"seed-1000"}
+    assert {place.name for place in searched.glob("tune/proof/*/arms/*/*/")} == {"seed-0", "seed-1"}
+
+
+def test_the_best_recipe_is_distilled_as_it_is_to_the_same_students(searched: Path):
+    recipe = read_recipe(searched / "tune/best.yaml")
+    best = read_record(searched / "tune")["best"]
+    assert recipe.distill.alpha == best["setting"]["alpha"]
+    record = run(recipe, Materials(), Options())
+    for seed in (0, 1):
+        proof = searched / f"tune/proof/{best['number']:04d}/arms/distilled/seed-{seed}"
+        assert same(weights(proof), weights(Path(recipe.out) / f"arms/distilled/seed-{seed}"))
+    tuned = read_record(searched / "tune")["arms"]["tuned"]
+    assert [fit["accuracy"] for fit in record["arms"]["distilled"]] == [fit["accuracy"] for fit in tuned]
+
+
+def test_the_verdict_is_that_of_fresh_seeds_on_test(tmp_path: Path, npz: Path):
+    # An own setting that hears nothing of the teacher and has few labels, so that another one is chosen.
+    changes = {"data.labelled": 6, "distill.alpha": 1.0}
+    record = tune_tree(search_tree(npz, tmp_path / "run"), changes)
+    assert record["best"]["number"] != 1
+    data = prepare(recipe_from_tree(search_tree(npz, tmp_path / "run"), changes, where="the test"), Materials())
+    rights = {}
+    for name, place in {"tuned": f"{record['best']['number']:04d}", "own": "own"}.items():
+        logits = [
+            read_tensors(tmp_path / f"run/tune/proof/{place}/arms/distilled/seed-{seed}/predictions.safetensors")
+            for seed in (0, 1)
+        ]
+        rights[name] = torch.stack([each["logits"].argmax(dim=1) == data.measured.labels for each in logits])
+    expected = compare(rights["tuned"], rights["own"], arm="tuned", against="own", seeds=(0, 1))
+    assert record["verdict"]["difference"] == pytest.approx(expected.difference)
+    assert record["verdict"]["interval"] == pytest.approx(list(expected.interval or ()))
+    assert record["verdict"]["examples"] == TEST
+    assert [(one["arm"], one["against"]) for one in record["verdicts"]] == [
+        ("tuned", "own"), ("tuned", "scratch"), ("own", "scratch"),
+    ]  # fmt: skip
+
+
+def test_an_own_setting_that_is_the_best_is_trained_once(tmp_path: Path, npz: Path):
+    tree = search_tree(npz, tmp_path / "run", tune={"trials": 2, "jobs": 1})
+    record = tune_tree(tree)
+    assert record["best"]["number"] == 1
+    assert record["verdict"]["word"] == "NOT COMPARED"
+    assert "own" not in record["arms"]
+    assert not (tmp_path / "run/tune/proof/own").exists()
+
+
+def test_the_teacher_is_asked_once_about_each_example(tmp_path: Path):
+    asked = []
+
+    def teacher(inputs: Tensor) -> Tensor:
+        asked.append(len(inputs))
+        return true_logits(inputs)
+
+    tune_function(tmp_path / "few", teacher, {"tune.trials": 2})
+    few = sum(asked)
+    asked.clear()
+    tune_function(tmp_path / "many", teacher, {"tune.trials": 9})
+    # All that is asked beyond the few trials' is about the test set, for the proof of a second setting.
+    assert sum(asked) - few in (0, TEST)
+
+
+def test_a_sequential_search_is_the_same_bit_for_bit(searched: Path, tmp_path: Path, npz: Path):
+    tune_tree(search_tree(npz, tmp_path / "again"))
+    one, other = landscape_in(searched), landscape_in(tmp_path / "again")
+    assert one == other
+    for place in (searched / "tune").glob("**/seed-*"):
+        if (place / "student").exists() and "best" not in place.parts:
+            assert same(weights(place), weights(tmp_path / "again" / place.relative_to(searched)))
+
+
+def test_what_is_held_out_is_a_fifth_of_the_labelled_examples(npz: Path, tmp_path: Path):
+    tree = search_tree(npz, tmp_path / "run", data={"source": "npz", "path": str(npz)})
+    recipe = recipe_from_tree(tree, {}, where="the test")
+    splits = recipe.data.source.load()  # type: ignore[union-attr]
+    assert holding_out(recipe, Materials(splits)).data.validation == 30
+    named = recipe_from_tree(tree, {"data.validation": 7}, where="the test")
+    assert holding_out(named, Materials(splits)) == named
+
+
+def test_progress_tells_the_best_so_far_and_what_is_left(tmp_path: Path, npz: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("limbeck.tuning.work.PAUSE", 0.0)
+    heard = Heard()
+    record = tune_tree(search_tree(npz, tmp_path / "run"), watch=heard)
+    told = [progress for progress in heard if progress.stage == "tune"]
+    assert [progress.done for progress in told] == sorted(progress.done for progress in told)
+    assert {progress.total for progress in told} == {6}
+    last = told[-1].facts
+    assert last["pruned"] == record["search"]["pruned"]
+    assert last["running"] == 0
+    trials = landscape_in(tmp_path / "run")["trials"]
+    assert last["best"] == max(trial["value"] for trial in trials if trial["state"] == "complete")
+    assert any(progress.facts.get("running") == 1 and progress.facts.get("left_seconds", 0) > 0 for progress in told)
+
+
+# --- other spaces ----------------------------------------------------------------------------------------------------
+
+
+def test_objectives_rates_and_sizes_are_searched_on_request(tmp_path: Path, npz: Path):
+    search = {
+        "trials": 9, "jobs": 1, "lr": [0.003, 0.03],
+        "objective": ["soft-targets", {"name": "dkd", "non_target_weight": [1, 8]}],
+        "student": [{"name": "mlp", "hidden": [4]}, {"name": "mlp", "hidden": [8]}],
+    }  # fmt: skip
+    record = tune_tree(search_tree(npz, tmp_path / "run", tune=search))
+    found = landscape_in(tmp_path / "run")
+    settings = [trial["setting"] for trial in found["trials"][1:]]
+    assert all({"alpha", "lr", "objective", "student"} <= set(setting) for setting in settings)
+    recipe = read_recipe(tmp_path / "run/tune/best.yaml")
+    setting = record["best"]["setting"]
+    assert recipe.fit.optimizer.lr == setting["lr"]
+    assert recipe.distill.objective.name == setting["objective"]
+    students = json.loads((tmp_path / "run/tune/landscape.json").read_bytes())["students"]
+    assert {size["parameters"] for size in students.values()} == {64 * 4 + 4 + 4 * 3 + 3, 64 * 8 + 8 + 8 * 3 + 3}
+
+
+def test_a_student_beyond_the_limit_is_never_trained(tmp_path: Path, npz: Path):
+    search = {
+        "trials": 5, "jobs": 1, "most_parameters": 300,
+        "student": [{"name": "mlp", "hidden": [4]}, {"name": "mlp", "hidden": [512]}],
+    }  # fmt: skip
+    tune_tree(search_tree(npz, tmp_path / "run", tune=search))
+    trials = landscape_in(tmp_path / "run")["trials"]
+    assert {trial["student"] for trial in trials[1:]} == {"mlp(hidden 4)"}
+    with pytest.raises(RecipeError, match="no student is within"):
+        tune_tree(search_tree(npz, tmp_path / "none", tune={**search, "most_parameters": 10}))
+
+
+def test_a_setting_that_diverges_is_told_and_never_the_best(tmp_path: Path, npz: Path):
+    search = {"trials": 8, "jobs": 1, "lr": [1e-3, 1e30], "alpha": None, "temperature": None}
+    record = tune_tree(search_tree(npz, tmp_path / "run", tune=search))
+    failed = [trial for trial in landscape_in(tmp_path / "run")["trials"] if trial["state"] == "failed"]
+    assert failed
+    assert all(trial["value"] is None and "diverged" in trial["reason"] for trial in failed)
+    assert record["search"]["failed"] == len(failed)
+    assert record["best"]["number"] not in [trial["number"] for trial in failed]
+
+
+def test_several_students_a_trial_have_their_mean(tmp_path: Path, npz: Path):
+    search = {"trials": 2, "jobs": 1, "seeds": 2}
+    tune_tree(search_tree(npz, tmp_path / "run", tune=search))
+    assert {place.name for place in (tmp_path / "run").glob("tune/trials/*/arms/*/*/")} == {"seed-1000", "seed-1001"}
+
+
+# --- what it refuses -------------------------------------------------------------------------------------------------
+
+
+def test_a_search_that_is_there_needs_a_word(searched: Path, npz: Path):
+    with pytest.raises(RecipeError, match="holds a search") as told:
+        tune_tree(search_tree(npz, searched))
+    assert "--resume" in told.value.do
+    assert "--overwrite" in told.value.do
+
+
+def test_a_search_that_is_over_is_read_again(searched: Path, npz: Path):
+    assert tune_tree(search_tree(npz, searched), resume=True) == read_record(searched / "tune")
+
+
+def test_a_concluded_search_is_not_made_longer(searched: Path, npz: Path):
+    with pytest.raises(RecipeError, match="ended after 6"):
+        tune_tree(search_tree(npz, searched), {"tune.trials": 9}, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "named"),
+    [("tune.alpha", [0, 0.5], "space"), ("tune.seed", 1, "seed"), ("tune.prune", False, "prune")],
+)
+def test_another_search_is_refused(
+    tmp_path: Path, npz: Path, key: str, value: Any, named: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("limbeck.tuning.work.PAUSE", 0.0)
+    with pytest.raises(Interrupted):
+        tune_tree(search_tree(npz, tmp_path / "run"), watch=Interrupting(at=60))
+    with pytest.raises(RecipeError, match="another search") as told:
+        tune_tree(search_tree(npz, tmp_path / "run"), {key: value}, resume=True)
+    assert named in told.value.came
+
+
+def test_what_is_not_to_be_searched_is_refused(tmp_path: Path, npz: Path):
+    tree = search_tree(npz, tmp_path / "run")
+    with pytest.raises(RecipeError, match=r"proof\.on"):
+        tune_tree(tree, {"proof.on": "validation"})
+    with pytest.raises(DataError, match="held out"):
+        tune_tree(tree, {"data.validation": CLASSES})
+    assert not (tmp_path / "run/tune").exists()
+
+
+# --- interruptions ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("at", [1, 30, 80, 140, 200])
+def test_ctrl_c_keeps_all_and_resume_goes_on(
+    searched: Path, tmp_path: Path, npz: Path, at: int, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("limbeck.tuning.work.PAUSE", 0.0)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(Interrupted):
+        tune_tree(search_tree(npz, tmp_path / "run"), watch=Interrupting(at=at))
+    assert signal.getsignal(signal.SIGINT) is before
+    record = tune_tree(search_tree(npz, tmp_path / "run"), resume=True)
+    assert landscape_in(tmp_path / "run") == landscape_in(searched)
+    assert record["verdicts"] == read_record(searched / "tune")["verdicts"]
+
+
+def test_two_processes_share_a_search(tmp_path: Path, npz: Path):
+    record = tune_tree(search_tree(npz, tmp_path / "run"), {"tune.jobs": 2, "tune.trials": 10})
+    trials = landscape_in(tmp_path / "run")["trials"]
+    assert [trial["number"] for trial in trials] == list(range(10))
+    assert record["search"]["trials"] == 10
+    log = (tmp_path / "run/tune/helpers.log").read_text()
+    assert "Traceback" not in log, log
+
+
+def test_helpers_end_with_the_search(tmp_path: Path, npz: Path):
+    with pytest.raises(Interrupted):
+        tune_tree(search_tree(npz, tmp_path / "run"), {"tune.jobs": 2}, watch=Interrupting(at=12))
+    mine = [
+        status.read_text()
+        for status in Path("/proc").glob("[0-9]*/status")
+        if f"PPid:\t{os.getpid()}\n" in status.read_text()
+    ]
+    assert not [status for status in mine if "python" in status and "State:\tZ" not in status]
