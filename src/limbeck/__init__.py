@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from limbeck import functional
-    from limbeck.distillation import Result, distill
+    from limbeck.distillation import Result, SearchResult, distill, tune
     from limbeck.errors import LimbeckError
     from limbeck.objectives import CrossEntropy, HardTargets, SoftTargets
+    from limbeck.search_space import Tune
     from limbeck.teachers import Ensemble, load_model
     from limbeck.training import Distill, WeightedTerm
 
@@ -21,6 +22,9 @@ __version__ = "0.1.0"
 _HOMES = {
     "distill": "limbeck.distillation",
     "Result": "limbeck.distillation",
+    "SearchResult": "limbeck.distillation",
+    "Tune": "limbeck.search_space",
+    "tune": "limbeck.distillation",
     "load_model": "limbeck.teachers",
     "CrossEntropy": "limbeck.objectives",
     "Distill": "limbeck.training",
@@ -38,11 +42,14 @@ __all__ = [
     "HardTargets",
     "LimbeckError",
     "Result",
+    "SearchResult",
     "SoftTargets",
+    "Tune",
     "WeightedTerm",
     "distill",
     "functional",
     "load_model",
+    "tune",
 ]
 
 

@@ -3,7 +3,7 @@
 from limbeck.report.demo import demo_markdown
 from limbeck.report.markdown import closing_sentence, report_markdown
 from limbeck.report.peek import Peek, peek, peek_json, peek_text
-from limbeck.report.search import search_sentence
+from limbeck.report.search import search_lines, search_sentence
 from limbeck.report.write import markdown_of, write_report
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "peek_json",
     "peek_text",
     "report_markdown",
+    "search_lines",
     "search_sentence",
     "write_report",
 ]

@@ -49,6 +49,16 @@ def search_sentence(record: Record, landscape: Landscape) -> str:
     return f"{verdict.arm} {verdict}{_MEANING[verdict.word]}." + f" {_upper(plateau)}." * bool(plateau)
 
 
+def search_lines(record: Record, landscape: Landscape) -> list[str]:
+    """What a terminal is told: the best setting, what is as good, every verdict, and whether the search helped."""
+    best = best_of(landscape)
+    measured = f"{percent(best['value'])} of {landscape['examples']:,} validation examples"
+    as_good = [one["sentence"] for name, one in landscape["plateau"].items() if name != "temperature"]
+    verdicts = [f"{verdict['arm']} {verdict['sentence']}" for verdict in record["verdicts"][1:]]
+    found = f"best setting: {_of(best['setting'])}; {measured}"
+    return [found, *as_good, *verdicts, search_sentence(record, landscape)]
+
+
 def _head(record: Record, landscape: Landscape) -> str:
     return f"# limbeck tune: {record['recipe']['out']}\n\n**{search_sentence(record, landscape)}**"
 

@@ -1,154 +1,78 @@
-"""The Python door: `limbeck.distill`, the whole story in one call."""
+"""From the arguments of a Python door to a recipe, and to what no recipe can name."""
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, is_dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 from torch import Tensor, nn
 
-from limbeck.data import SOURCES, AnyPreprocess, Preprocess, from_arrays
-from limbeck.errors import Interrupted, RecipeError
-from limbeck.files import path_of
-from limbeck.measurement import Verdict
-from limbeck.models import MODELS, ModelSpec
-from limbeck.pipeline import Options, run
+from limbeck.data import SOURCES, from_arrays
+from limbeck.errors import RecipeError
+from limbeck.models import MODELS
+from limbeck.pipeline import Options
 from limbeck.preparation import Materials
-from limbeck.progress import Watch, unwatched
 from limbeck.recipe import GivenData, GivenModel, GivenTeacher, Recipe
 from limbeck.recipe_text import build
-from limbeck.report import closing_sentence, write_report
-from limbeck.teachers import Ensemble, SavedModel, TeacherSpec, load_model
-from limbeck.training import ArmName, Auto, Distill, Fit, Schedule
+from limbeck.teachers import Ensemble, TeacherSpec
+from limbeck.training import Distill, Schedule
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Result:
-    """What a run has shown, and where it lies.
+class Plan:
+    """What a call asks for."""
 
-    Args:
-        directory: of the run: record, reports, students, labels.
-        record: all that was measured.
-        make: the user's architecture, where the student is not of the catalogue.
-    """
-
-    directory: Path
-    record: dict[str, Any]
-    make: Callable[[], nn.Module] | None = None
+    recipe: Recipe
+    materials: Materials
+    options: Options
 
     @property
-    def verdict(self) -> Verdict:
-        """The distilled arm against scratch, or the first comparison that was made."""
-        return Verdict.from_dict(self.record["verdict"])
-
-    @property
-    def verdicts(self) -> tuple[Verdict, ...]:
-        """Every comparison that was made."""
-        return tuple(Verdict.from_dict(verdict) for verdict in self.record["verdicts"])
-
-    @property
-    def student(self) -> nn.Module:
-        """The trained student of the lowest seed, last epoch, in evaluation mode; no teacher inside.
-
-        It takes preprocessed inputs, see `preprocess`.
-        """
-        return self._saved.module
-
-    @property
-    def preprocess(self) -> AnyPreprocess:
-        """From inputs as they are stored to what the student takes."""
-        return self._saved.preprocess
-
-    @cached_property
-    def _saved(self) -> SavedModel:
-        arms, seeds = self.record["recipe"]["proof"]["arms"], self.record["recipe"]["proof"]["seeds"]
-        arm = "distilled" if "distilled" in arms else arms[0]
-        directory = self.directory / "arms" / arm / f"seed-{min(seeds)}" / "student"
-        return load_model(directory, self.make() if self.make else None)
-
-    def __str__(self) -> str:
-        return closing_sentence(self.record)
+    def make(self) -> Callable[[], nn.Module] | None:
+        """What makes the architecture that saved weights are put into."""
+        student = self.materials.student
+        if student is None:
+            return None
+        return (lambda: deepcopy(student)) if isinstance(student, nn.Module) else student
 
 
-def distill(
+def plan_of(
     *,
     teacher: Any,
-    student: str | ModelSpec | Callable[[], nn.Module] | nn.Module,
+    student: Any,
     train: Any,
-    test: Any = None,
-    out: str | Path,
-    alpha: float | Schedule | Auto | None = None,
-    temperature: float | Schedule | Auto | None = None,
-    objective: Any = None,
-    distillation: Distill | None = None,
-    assistants: Sequence[str | ModelSpec] = (),
-    generations: int = 1,
-    epochs: int | None = None,
-    batch_size: int | None = None,
-    lr: float | None = None,
-    fit: Fit | None = None,
-    seeds: int | Sequence[int] = 5,
-    arms: Sequence[ArmName] = ("distilled", "scratch"),
-    labelled: int | None = None,
-    unlabelled: bool = True,
-    validation: int = 0,
-    classes: Sequence[str] | None = None,
-    preprocess: Preprocess | None = None,
-    device: str = "auto",
-    resume: bool = False,
-    overwrite: bool = False,
-    allow_weak_teacher: bool = False,
-    watch: Watch = unwatched,
-) -> Result:
-    """Distil a teacher into a student, and prove the gain against the same student without the teacher.
-
-    Args:
-        teacher: an nn.Module that takes preprocessed inputs; a function of preprocessed inputs that returns logits or
-            probabilities [N, C]; an array of them with a row per training example; a list of these, or an `Ensemble`
-            with weights; a spec of the catalogue of teachers, such as `limbeck.teachers.TimmTeacher(name=...)`; or the
-            path of a saved model.
-        student: a name of the catalogue (`limbeck list models`), one of its specs (`limbeck.models.Mlp(hidden=(32,))`),
-            a function that makes an nn.Module, or an instance, whose weights every student then starts from.
-        train: (inputs, labels) as arrays or tensors, a `torch.utils.data.Dataset`, or a source: the name "digits" or
-            one of `limbeck.data`, such as `Idx(path=...)`. Label -100: not known.
-        test: likewise arrays or a Dataset; None holds a share of train out. Not given with a source.
-        out: the directory of the run.
-        alpha: `loss = alpha * student_loss + (1 - alpha) * distillation_loss`, 0.1 unless given, a schedule, or "auto",
-            which is guessed from the teacher's answers.
-        temperature: of the distillation loss, 4 unless given, a schedule or "auto"; `objective` has its own.
-        objective: the soft-label objective; None is `SoftTargets(temperature=temperature)`.
-        distillation: all settings of the loss, further terms among them, in the place of the three above.
-        assistants: names or specs of the catalogue that stand between teacher and student, each taught by the one
-            before it.
-        generations: how often the student is trained in a row, each time taught by the last.
-        epochs: passes over the training examples of the distilled arm, the budget of all arms; 20 unless given.
-        batch_size: examples of one optimizer step, 128 unless given.
-        lr: the peak learning rate of AdamW under a cosine, 0.001 unless given.
-        fit: all settings of the training, in the place of the three above.
-        seeds: how many, counted from 0, or which.
-        arms: what is compared.
-        labelled: how many training labels students see; None is all.
-        unlabelled: whether students that hear the teacher also see the examples without a label.
-        validation: how many training examples are held out.
-        classes: names of the labels.
-        preprocess: from stored inputs to what teacher and student take; None is what the data suggest.
-        device: auto, cpu, cuda or cuda:N.
-        resume: go on with the run in `out`.
-        overwrite: delete the run in `out` first.
-        allow_weak_teacher: go on with a teacher no better than chance.
-        watch: told of progress.
-
-    Returns:
-        The result: `.verdict`, `.student`, `.record`.
+    test: Any,
+    out: Any,
+    alpha: Any,
+    temperature: Any,
+    objective: Any,
+    distillation: Any,
+    assistants: Any,
+    generations: Any,
+    epochs: Any,
+    batch_size: Any,
+    lr: Any,
+    fit: Any,
+    seeds: Any,
+    arms: Any,
+    labelled: Any,
+    unlabelled: Any,
+    validation: Any,
+    classes: Any,
+    preprocess: Any,
+    device: Any,
+    resume: Any,
+    overwrite: Any,
+    allow_weak_teacher: Any,
+    watch: Any,
+) -> Plan:
+    """The plan of a call; `limbeck.distill` says what the arguments are.
 
     Raises:
-        RecipeError: settings that cannot be used. DataError: data, teacher or labels that cannot. DiskError: a full or
-            read-only disk. Interrupted: Ctrl-C or SIGTERM, after a safe checkpoint.
+        RecipeError: settings that cannot be used. DataError: data that cannot.
     """
     _check_teacher(teacher, test)
     source, splits = _data_of(train, test, classes)
@@ -175,18 +99,7 @@ def distill(
     }
     recipe = _with_loss(build(Recipe, tree, where="limbeck.distill", do="mend the argument"), loss)
     materials = Materials(splits, teacher if isinstance(recipe.teacher, GivenTeacher) else None, make, preprocess)
-    return _told(recipe, materials, Options(resume, overwrite, allow_weak_teacher, watch))
-
-
-def _told(recipe: Recipe, materials: Materials, options: Options) -> Result:
-    """Run a recipe and report on it."""
-    try:
-        record = run(recipe, materials, options)
-    except Interrupted as stopped:
-        raise stopped.advising("make the same call again with resume=True") from None
-    directory = path_of(recipe.out, "out")
-    write_report(directory, record)
-    return Result(directory, record, _maker(materials.student))
+    return Plan(recipe, materials, Options(resume, overwrite, allow_weak_teacher, watch))
 
 
 def _given(settings: dict[str, Any]) -> dict[str, Any]:
@@ -231,7 +144,7 @@ def _loss_of(alpha: Any, temperature: Any, objective: Any) -> Distill:
     if objective is not None:
         _check_objective(objective)
     plain = {"alpha": alpha}
-    if objective is None and isinstance(temperature, Schedule | str):
+    if objective is None and (isinstance(temperature, Schedule) or temperature == "auto"):
         plain["temperature"] = temperature
     elif objective is None:
         plain["objective"] = _given({"name": "soft-targets", "temperature": temperature})
@@ -327,10 +240,3 @@ def _kind(thing: Any) -> str:
 
 def _name(thing: Any) -> str:
     return str(getattr(thing, "__qualname__", type(thing).__qualname__))
-
-
-def _maker(student: Any) -> Callable[[], nn.Module] | None:
-    """What makes the architecture that saved weights are put into."""
-    if student is None:
-        return None
-    return (lambda: deepcopy(student)) if isinstance(student, nn.Module) else student

@@ -1,0 +1,110 @@
+"""What the Python doors give back."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from limbeck.data import AnyPreprocess
+from limbeck.files import read_json
+from limbeck.measurement import Verdict
+from limbeck.recipe import Recipe, read_recipe
+from limbeck.record import read_record
+from limbeck.report import closing_sentence, search_lines
+from limbeck.teachers import SavedModel, load_model
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run has shown, and where it lies.
+
+    Args:
+        directory: of the run: record, reports, students, labels.
+        record: all that was measured.
+        make: the user's architecture, where the student is not of the catalogue.
+    """
+
+    directory: Path
+    record: dict[str, Any]
+    make: Callable[[], nn.Module] | None = None
+
+    @property
+    def verdict(self) -> Verdict:
+        """The distilled arm against scratch, or the first comparison that was made."""
+        return Verdict.from_dict(self.record["verdict"])
+
+    @property
+    def verdicts(self) -> tuple[Verdict, ...]:
+        """Every comparison that was made."""
+        return tuple(Verdict.from_dict(verdict) for verdict in self.record["verdicts"])
+
+    @property
+    def student(self) -> nn.Module:
+        """The trained student of the lowest seed, last epoch, in evaluation mode; no teacher inside.
+
+        It takes preprocessed inputs, see `preprocess`.
+        """
+        return self._saved.module
+
+    @property
+    def preprocess(self) -> AnyPreprocess:
+        """From inputs as they are stored to what the student takes."""
+        return self._saved.preprocess
+
+    @cached_property
+    def _saved(self) -> SavedModel:
+        arms, seeds = self.record["recipe"]["proof"]["arms"], self.record["recipe"]["proof"]["seeds"]
+        arm = "distilled" if "distilled" in arms else arms[0]
+        directory = self.directory / "arms" / arm / f"seed-{min(seeds)}" / "student"
+        return load_model(directory, self.make() if self.make else None)
+
+    def __str__(self) -> str:
+        return closing_sentence(self.record)
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What a search has found, and where it lies.
+
+    Args:
+        directory: of the search: recipe of the best setting, landscape, trials, proof, reports.
+        record: of its proof.
+        make: the user's architecture, where the student is not of the catalogue.
+    """
+
+    directory: Path
+    record: dict[str, Any]
+    make: Callable[[], nn.Module] | None = None
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether tuning helped: the best setting against the recipe's own, over fresh seeds, on the test set."""
+        return Verdict.from_dict(self.record["verdict"])
+
+    @property
+    def best(self) -> dict[str, Any]:
+        """The best setting by the names of what was searched."""
+        return dict(self.record["best"]["setting"])
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe with the best setting, as `best.yaml` has it."""
+        return read_recipe(self.directory / "best.yaml")
+
+    @property
+    def landscape(self) -> dict[str, Any]:
+        """Every trial and what they tell together; docs/tuning.md has every key."""
+        return dict(read_json(self.directory / "landscape.json"))
+
+    @property
+    def proof(self) -> Result:
+        """The run of the best setting, with its student."""
+        number = self.record["best"]["number"]
+        directory = self.directory / "proof" / f"{number:04d}"
+        return Result(directory, read_record(directory), self.make)
+
+    def __str__(self) -> str:
+        return "\n".join(search_lines(self.record, self.landscape))

@@ -1,0 +1,44 @@
+"""`limbeck.tune`: the best setting, found and proved in one call."""
+
+import inspect
+from dataclasses import replace
+from typing import Any
+
+from limbeck import tuning
+from limbeck.distillation.distilling import AGAIN, distill
+from limbeck.distillation.plan import plan_of
+from limbeck.distillation.result import SearchResult
+from limbeck.errors import Interrupted, RecipeError
+from limbeck.report import write_report
+from limbeck.search_space import Tune
+
+
+def tune(*, search: Tune | None = None, **settings: Any) -> SearchResult:
+    """Find the temperature and alpha, and more on request, with which a student learns best, and prove it.
+
+    Args:
+        search: what is searched, and how long; None is `limbeck.Tune()`. Trials run one after the other where teacher,
+            student or data are handed over in person.
+        settings: the arguments of `limbeck.distill`; those that are searched are the setting that the best is compared
+            with. The search lies in the directory `tune` of `out`.
+
+    Returns:
+        The result: `.best`, `.verdict`, `.landscape`, `.proof.student`.
+
+    Raises:
+        RecipeError: settings that cannot be used, or a search that cannot be made. DataError: data, teacher or labels
+            that cannot. DiskError: a full or read-only disk. Interrupted: Ctrl-C or SIGTERM, after a safe checkpoint.
+    """
+    if search is not None and not isinstance(search, Tune):
+        raise RecipeError(f"search is {search!r}", expected="limbeck.Tune(...)", do="make one")
+    call = inspect.signature(distill).bind(**settings)
+    call.apply_defaults()
+    plan = plan_of(**call.arguments)
+    recipe = replace(plan.recipe, tune=search or Tune())
+    try:
+        record = tuning.tune(recipe, plan.materials, plan.options)
+    except Interrupted as stopped:
+        raise stopped.advising(AGAIN) from None
+    directory = tuning.directory_of(recipe)
+    write_report(directory, record)
+    return SearchResult(directory, record, plan.make)
