@@ -21,6 +21,7 @@ VERBS = {
     "demo": {"--out", "--json"},
     "distill": {"recipe", "--set", "--resume", "--overwrite", "--allow-weak-teacher", "--require", "--json"},
     "label": {"recipe", "--set", "--allow-weak-teacher", "--verify", "--json"},
+    "tune": {"recipe", "--set", "--resume", "--overwrite", "--allow-weak-teacher", "--json", "--helps"},
     "peek": {"run", "--example", "--temperature", "-T", "--json"},
     "report": {"run", "--json"},
     "list": {"kind", "--time", "--json"},

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 import limbeck
-from limbeck.cli import demo, distill, doctor, label, listing, peek, report
+from limbeck.cli import demo, distill, doctor, label, listing, peek, report, tune
 from limbeck.errors import LimbeckError
 
 app = typer.Typer(
@@ -39,6 +39,7 @@ def _options(
 app.command("demo")(demo.demo)
 app.command("distill")(distill.distill)
 app.command("label")(label.label)
+app.command("tune")(tune.tune)
 app.command("peek")(peek.peek)
 app.command("report")(report.report)
 app.command("list")(listing.listing)

@@ -1,7 +1,6 @@
 """`limbeck distill RECIPE.yaml`."""
 
 import re
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,7 +8,7 @@ import typer
 
 from limbeck.cli.output import print_json
 from limbeck.cli.progress import progress_on_stderr
-from limbeck.cli.settings import changes_of
+from limbeck.cli.settings import changes_of, command
 from limbeck.errors import GateError, Interrupted, RecipeError
 
 if TYPE_CHECKING:
@@ -66,7 +65,9 @@ def distill(
         with progress_on_stderr() as watch:
             record = run(plan, Materials(), Options(resume, overwrite, allow_weak, watch))
     except Interrupted as stopped:
-        raise stopped.advising(_resume_command(recipe, settings, allow_weak, require, as_json)) from None
+        gated = () if require is None else ("--require", require)
+        flags = (allow_weak and "--allow-weak-teacher", *gated, as_json and "--json", "--resume")
+        raise stopped.advising(command("distill", recipe, settings, *flags)) from None
     if not join_world().leads:
         return
     path = write_report(path_of(plan.out, "out"), record)
@@ -80,18 +81,6 @@ def distill(
         print(f"{closing_sentence(record)}\nreport: {path}")
     if gate is not None:
         _check_gate(*gate, Verdict.from_dict(record["verdict"]))
-
-
-def _resume_command(
-    recipe: Path, settings: list[str] | None, allow_weak: bool, require: str | None, as_json: bool
-) -> str:
-    """What to type to go on: the command as it was given, without what begins anew."""
-    words = ["limbeck", "distill", str(recipe)]
-    for setting in settings or []:
-        words += ["--set", setting]
-    words += ["--allow-weak-teacher"] * allow_weak + ["--require", require or ""] * (require is not None)
-    words += ["--json"] * as_json + ["--resume"]
-    return shlex.join(words)
 
 
 def _gate(text: str | None) -> tuple[str, float] | None:

@@ -1,6 +1,5 @@
 """`limbeck label RECIPE.yaml`."""
 
-import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,7 +7,7 @@ import typer
 
 from limbeck.cli.output import print_json
 from limbeck.cli.progress import progress_on_stderr
-from limbeck.cli.settings import changes_of
+from limbeck.cli.settings import changes_of, command
 from limbeck.errors import Interrupted
 
 
@@ -51,10 +50,8 @@ def label(
             with progress_on_stderr() as watch:
                 store = ask_teacher(plan, Materials(), Options(allow_weak=allow_weak, watch=watch))
         except Interrupted as stopped:
-            words = ["limbeck", "label", str(recipe)]
-            for setting in settings or []:
-                words += ["--set", setting]
-            raise stopped.advising(shlex.join([*words, *["--allow-weak-teacher"] * allow_weak])) from None
+            again = command("label", recipe, settings, allow_weak and "--allow-weak-teacher")
+            raise stopped.advising(again) from None
         if not join_world().leads:
             return
         stores = {store.directory.name: {**store.manifest, **store.pace}}

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 PAUSE = 5.0
 """Seconds between two lines where stderr is no terminal."""
 
+LEFT = "left_seconds"
+"""The fact how long a stage will still take."""
 PEAK_SHARE = "_peak_share"
 """After the name of a precision, in a fact about how fast a teacher is asked."""
 
@@ -68,10 +70,16 @@ def facts_text(progress: "Progress") -> str:
     for key in [key for key in facts if key.endswith(PEAK_SHARE)]:
         precision = key.removesuffix(PEAK_SHARE)
         pace.append(f"{100 * facts.pop(key):.0f} % of this machine's {precision} matmul peak")
+    left = [f"about {_in_words(facts.pop(LEFT))} left"] if LEFT in facts else []
     seconds = {key.removesuffix("_seconds"): facts.pop(key) for key in list(facts) if key.endswith("_seconds")}
     total = sum(seconds.values())
     shares = [f"{name} {100 * value / total:.0f} %" for name, value in seconds.items()] if total else []
     losses = [f"{name} {value:.4g}" for name, value in facts.items()]
     return "  ".join(
-        [*([", ".join(pace)] if pace else []), *losses, *(["time: " + ", ".join(shares)] if shares else [])]
+        [*([", ".join(pace)] if pace else []), *losses, *(["time: " + ", ".join(shares)] if shares else []), *left]
     )
+
+
+def _in_words(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes > 1 else f"{seconds:.0f} s"

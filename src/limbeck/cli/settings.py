@@ -1,6 +1,8 @@
 """Settings changed on the command line."""
 
+import shlex
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from limbeck.errors import RecipeError
@@ -13,6 +15,12 @@ def changes_of(settings: Sequence[str] | None) -> dict[str, Any]:
         RecipeError: no KEY=VALUE, or a value that is no YAML.
     """
     return dict(_setting(text) for text in settings or [])
+
+
+def command(verb: str, recipe: Path, settings: Sequence[str] | None, *flags: str | bool) -> str:
+    """What to type to call a verb again as it was called; flags that are not set are False."""
+    words = [word for setting in settings or [] for word in ("--set", setting)]
+    return shlex.join(["limbeck", verb, str(recipe), *words, *(flag for flag in flags if isinstance(flag, str))])
 
 
 def _setting(text: str) -> tuple[str, Any]:
