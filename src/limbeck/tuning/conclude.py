@@ -98,6 +98,7 @@ def _cost(results: Sequence[TrialResult], ground: Ground) -> dict[str, Any]:
         "seconds": sum(result.seconds for result in results),
         "student_epochs": steps * fit.batch_size / examples,
         "grid_epochs": GRID * len(ground.seeds) * ground.steps * fit.batch_size / examples,
+        "jobs": read_json(ground.directory / SEARCH)["jobs"],
         "labels_held_out": int(ground.validation.labelled.sum()),
     }
 

@@ -16,8 +16,9 @@ from limbeck.data import derive_seed
 
 NUMBER, RESULT = "number", "result"
 """Under which a trial of Optuna keeps our number, which one that is begun again keeps, and what came of it."""
-FACTOR = 3
-"""Of the trials that reach a rung, one in so many goes on; the next rung is so many times as far."""
+RUNGS = (1 / 2, 3 / 4)
+"""Shares of the steps after which a trial may be pruned. Earlier the order of settings is not that of the end, but nearly
+its reverse: what teaches best at last teaches slowly at first (docs/log.md, `bench/pruning.py`)."""
 RANDOM = 10
 """Trials before which settings are drawn at random."""
 
@@ -64,12 +65,12 @@ class Sampler(BaseSampler):
 
 
 def rungs_of(steps: int) -> tuple[int, ...]:
-    """After which steps of a fit its student is measured on the way: a ninth and a third of them."""
-    return tuple(sorted({steps // FACTOR**2, steps // FACTOR} - {0, steps}))
+    """After which steps of a fit its student is measured on the way."""
+    return tuple(sorted({int(share * steps) for share in RUNGS} - {0, steps}))
 
 
 def goes_on(study: Study, number: int, rung: int, value: float) -> bool:
-    """Whether a trial is among the best third of those that came to this rung so far.
+    """Whether a trial is in the better half of those that came to this rung so far.
 
     Asynchronous successive halving (Li 2020, arXiv 1810.05934). Optuna's own marks each trial that it looked at, and
     would count one that was killed and begun again twice.
@@ -80,7 +81,7 @@ def goes_on(study: Study, number: int, rung: int, value: float) -> bool:
         if rung in trial.intermediate_values and competes(trial) and trial.user_attrs[NUMBER] != number
     ]
     ahead = sum(rival > value for rival in rivals)
-    return ahead < max(1, (len(rivals) + 1) // FACTOR)
+    return ahead < (len(rivals) + 2) // 2
 
 
 def competes(trial: FrozenTrial) -> bool:

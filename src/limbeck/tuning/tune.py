@@ -184,7 +184,8 @@ def _begin(recipe: Recipe, opened: Run, directory: Path, data: Prepared, materia
     if not path.exists():
         make_directory(directory)
         threads = 1 if recipe.fit.threads == "auto" else recipe.fit.threads
-        write_json(path, {"threads": threads, "students": sizes(opened, data, materials)})
+        jobs = _jobs(opened, threads)
+        write_json(path, {"threads": threads, "jobs": jobs, "students": sizes(opened, data, materials)})
     return int(read_json(path)["threads"])
 
 
