@@ -71,17 +71,22 @@ def test_one_that_is_mostly_wrong_is_softened_until_it_admits_that():
     # The seven others are named alike: probabilities fit where the first has its share, p / (1 - p) = exp(10 / T) / 7.
     assert found.rule == "calibration"
     assert found.temperature == pytest.approx(10 / math.log(7 * share / (1 - share)), rel=0.01)
-    assert found.alpha == pytest.approx(0.75)
+    assert found.contradicted == pytest.approx(0.75)
 
 
 def test_alpha_is_the_share_of_examples_whose_label_is_contradicted():
     logits = 5 * torch.eye(4).repeat(25, 1)
     labels = torch.arange(4).repeat(25)
-    labels[:20] = (labels[:20] + 1) % 4
-    assert guess(logits, labels).alpha == 0.2
+    labels[:8] = (labels[:8] + 1) % 4
+    assert guess(logits, labels).alpha == 0.08
     labels[40:] = UNLABELLED
     found = guess(logits, labels)
-    assert (found.alpha, found.labelled, found.contradicted) == (0.2, 0.4, 0.5)
+    assert (found.alpha, found.labelled, found.contradicted) == (0.08, 0.4, 0.2)
+
+
+def test_alpha_is_no_more_than_the_usual_however_often_the_teacher_contradicts():
+    found = guess(5 * torch.eye(4).repeat(25, 1), (torch.arange(4).repeat(25) + 1) % 4)
+    assert (found.alpha, found.contradicted) == (0.1, 1.0)
 
 
 def test_without_labels_the_doubts_alone_decide():
@@ -172,7 +177,7 @@ def test_a_run_goes_on_with_the_guess_and_says_so(guessed: tuple[Path, dict[str,
     assert (distill["alpha"], distill["temperature"]) == ("auto", "auto")
     text = report_markdown(record)
     assert f"temperature {found['temperature']:g}, where its doubts are a third" in text
-    assert f"alpha {found['alpha']:g}, the share of the examples whose label the teacher contradicts" in text
+    assert f"alpha {found['alpha']:g}, the share of examples whose label the teacher contradicts, 0.1 at most" in text
 
 
 def test_it_is_the_run_with_these_numbers(npz: Path, tmp_path: Path, guessed: tuple[Path, dict[str, Any]]):

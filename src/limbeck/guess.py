@@ -3,10 +3,10 @@
 The temperature is that at which the teacher's doubts are a third of those of one who knows nothing: a soft label still
 names its first choice, and says something of the others. It is no lower than the temperature at which the teacher's
 probabilities fit the labels best (Guo 2017, arXiv 1706.04599): a teacher that is wrong more often than right is
-softened until it admits that. alpha is the share of all examples whose label the teacher contradicts: the labels have
-little to add where it agrees with them, and nothing where there are none. Its soft labels teach better the nearer they
-are to the true probabilities of the classes (Menon 2021, arXiv 2005.10419), and a small weight of the labels is what
-worked best from the beginning (Hinton 2015, arXiv 1503.02531, section 2).
+softened until it admits that. alpha is the share of all examples whose label the teacher contradicts, but at most the
+usual 0.1: the labels have little to add where it agrees with them, and nothing where there are none. Even doubtful
+probabilities teach with less variance than labels do (Menon 2021, arXiv 2005.10419), and a small weight of the labels
+is what worked best from the beginning (Hinton 2015, arXiv 1503.02531, section 2).
 
 Dimension key: N examples, C classes.
 """
@@ -22,6 +22,7 @@ from limbeck.recipe import Recipe
 from limbeck.rundir import Run, check_origin
 from limbeck.signal import UNLABELLED
 from limbeck.teachers import BATCH_SIZE, Signals, calibrate, doubts, evenly, spread, where_doubts_reach
+from limbeck.training import USUAL_ALPHA
 
 THIRD = 1 / 3
 """The doubts of the guess, as a share of those of one who knows nothing; docs/log.md has how this was found."""
@@ -42,7 +43,7 @@ class Guess:
         temperature: for an objective that divides the logits as they are.
         rule: which temperature it is: at which the `doubts` are a third, at which the probabilities fit the labels best
             (`calibration`), or the `usual` one.
-        alpha: the share of `student_loss`.
+        alpha: the share of `student_loss`, 0.1 at most.
         doubts: at temperature 1, as a share of those of one who knows nothing.
         calibration: the temperature at which the probabilities fit the labels best; None where none does.
         labelled: the share of the examples that have a label.
@@ -70,7 +71,7 @@ def guess(logits_NC: Tensor, labels_N: Tensor) -> Guess:
     return Guess(
         temperature=_rounded(temperature),
         rule=rule,
-        alpha=_rounded(_share(contradicted_N & known)),
+        alpha=_rounded(min(_share(contradicted_N & known), USUAL_ALPHA)),
         doubts=doubts(logits_NC, 1.0),
         calibration=calibration,
         labelled=_share(known),

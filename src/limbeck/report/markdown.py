@@ -108,7 +108,7 @@ def _guess(guess: Record | None) -> str:
     why = _GUESSED[guess["rule"]].format(doubts=percent(guess["doubts"]))
     words = {
         "temperature": f"temperature {guess['temperature']:g}, {why}",
-        "alpha": f"alpha {guess['alpha']:g}, the share of the examples whose label the teacher contradicts",
+        "alpha": f"alpha {guess['alpha']:g}, the share of examples whose label the teacher contradicts, 0.1 at most",
     }
     settled = "; ".join(words[name] for name in guess["settles"])
     about = f"from the teacher's answers to {guess['examples']:,} training examples"

@@ -27,6 +27,7 @@ Auto = Literal["auto"]
 """In the place of a number that the run guesses (`limbeck.guess`)."""
 
 USUAL_ALPHA = 0.1
+"""Unless another is given."""
 
 SMOOTHING = 0.1
 """Of the `label-smoothing` arm, the value of Szegedy 2016 and Müller 2019."""
