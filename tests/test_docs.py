@@ -76,9 +76,10 @@ def test_a_command_has_the_verbs_options_and_settings_it_shows(document, line):
     verb, *rest = words[words.index("limbeck") + 1 :]
     command = get_command(app).commands[verb]
     context = command.make_context(verb, list(rest))
-    if context.params.get("recipe") and verb in ("distill", "doctor"):
+    recipe = context.params.get("recipe")
+    if recipe and recipe.parts[0] != "runs":  # what limbeck has written there is another test's business
         changes = dict(text.split("=", 1) for text in context.params["settings"] or [])
-        tree = parse_yaml((ROOT / context.params["recipe"]).read_text(), where=line)
+        tree = parse_yaml((ROOT / recipe).read_text(), where=line)
         recipe_from_tree(tree, {key: parse_yaml(text, where=key) for key, text in changes.items()}, where=line)
     if verb == "list":
         assert context.params["kind"] in {None, "sources", "teachers", "models", "objectives", "arms"}

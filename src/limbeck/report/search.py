@@ -240,8 +240,8 @@ def _budget(record: Record) -> str:
     share = search["student_epochs"] / search["grid_epochs"]
     return (
         f"## Budget\n\nThe search took {search['student_epochs']:,.0f} student-epochs, {percent(share)} of the "
-        f"{search['grid_epochs']:,.0f} that an exhaustive 8 x 8 grid takes, and {search['seconds']:,.0f} s with "
-        f"{search['jobs']} trial{'s' * (search['jobs'] != 1)} side by side. The teacher was asked once for all of them."
+        f"{search['grid_epochs']:,.0f} that an exhaustive 8 x 8 grid takes, and its trials {search['seconds']:,.0f} s, "
+        f"{search['jobs']} side by side. The teacher was asked once for all of them."
     )
 
 
@@ -257,10 +257,10 @@ def _notes(record: Record) -> str:
 
 
 def _again(record: Record) -> str:
-    out = record["recipe"]["out"]
+    out, threads = record["recipe"]["out"], record["recipe"]["fit"]["threads"]
     lines = (
-        f"limbeck tune {shlex.quote(out + '/recipe.resolved.yaml')} --set out=runs/again",
-        f"limbeck distill {shlex.quote(out + '/best.yaml')}",
+        f"limbeck tune {shlex.quote(out + '/recipe.resolved.yaml')} --set fit.threads={threads} --set out=runs/again",
+        f"limbeck distill {shlex.quote(out + '/tune/best.yaml')}",
     )
     return "## Reproduce\n\n" + "\n".join(f"    {line}" for line in lines) + f"\n\n{made_with(record)}"
 

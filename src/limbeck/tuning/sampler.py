@@ -17,8 +17,8 @@ from limbeck.data import derive_seed
 NUMBER, RESULT = "number", "result"
 """Under which a trial of Optuna keeps our number, which one that is begun again keeps, and what came of it."""
 RUNGS = (1 / 2, 3 / 4)
-"""Shares of the steps after which a trial may be pruned. Earlier the order of settings is not that of the end, but nearly
-its reverse: what teaches best at last teaches slowly at first (docs/log.md, `bench/pruning.py`)."""
+"""Shares of the steps after which a trial may be pruned. Earlier the order of settings is not that of the end, but
+nearly its reverse: what teaches best at last teaches slowly at first (docs/log.md, `bench/pruning.py`)."""
 RANDOM = 10
 """Trials before which settings are drawn at random."""
 
