@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,7 +14,9 @@ import pytest
 from servers import SECRET, Server, mysql, postgresql, sql
 
 from limbeck.errors import DataError, Interrupted
+from limbeck.files import read_json
 from limbeck.progress import Stop
+from limbeck.record import read_record
 from limbeck.tuning.database import DatabaseClaims, storage_at
 
 pytestmark = pytest.mark.slow
@@ -184,3 +187,57 @@ def test_a_connection_that_holds_a_claim_may_be_quiet_for_as_long_as_a_trial_tak
     with claimant()._engine.connect() as connection:
         for name, value in settings.items():
             assert str(connection.exec_driver_sql(show.format(name)).scalar()) == value
+
+
+TRIALS = 16
+RECIPE = """
+data: {source: digits, labelled: 200, validation: 100}
+teacher: {kind: train, model: {name: mlp, hidden: [32]}, fit: {epochs: 5, threads: 1}}
+student: {model: {name: mlp, hidden: [8]}}
+fit: {epochs: 6, threads: 1, checkpoint_seconds: 0.1}
+proof: {seeds: [0, 1]}
+tune: {trials: TRIALS, jobs: 1}
+"""
+
+
+def searcher(recipe: Path, server: Server, out: Path, *flags: str) -> subprocess.Popen[str]:
+    settings = ["--set", f"out={out}", "--set", f"tune.storage={server.url}"]
+    command = [sys.executable, "-m", "limbeck", "tune", str(recipe), *settings, *flags]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+def ended(process: subprocess.Popen[str]) -> None:
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+
+
+def test_machines_share_a_search_and_outlive_one_of_them(server: Server, tmp_path: Path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(RECIPE.replace("TRIALS", str(TRIALS)))
+    one, other = (searcher(recipe, server, tmp_path / out) for out in ("one", "other"))
+    begun = tmp_path / "one" / "tune" / "trials"
+    while len(list(begun.glob("0*"))) < 3:  # until it is in the middle of a trial of its own
+        assert one.poll() is None
+        time.sleep(0.01)
+    one.send_signal(signal.SIGKILL)
+    one.communicate()
+    again = searcher(recipe, server, tmp_path / "one", "--resume")
+    ended(other)
+    ended(again)
+
+    records = [read_record(tmp_path / out / "tune") for out in ("one", "other")]
+    landscapes = [read_json(tmp_path / out / "tune" / "landscape.json") for out in ("one", "other")]
+    assert landscapes[0]["trials"] == landscapes[1]["trials"]
+    assert [trial["number"] for trial in landscapes[0]["trials"]] == list(range(TRIALS))
+    assert {trial["state"] for trial in landscapes[0]["trials"]} <= {"complete", "pruned"}
+    assert records[0]["verdicts"] == records[1]["verdicts"]
+    for out in ("one", "other"):  # some of the trials each
+        assert 0 < len(list((tmp_path / out / "tune" / "trials").glob("0*"))) < TRIALS
+
+    storage = storage_at(server.url)
+    studies = [study for study in storage.get_all_studies() if study.study_name != "kept"]
+    trials = [trial for study in studies for trial in storage.get_all_trials(study._study_id)]
+    storage.engine.dispose()
+    assert len(studies) == 1
+    assert all(trial.state.is_finished() for trial in trials)
+    assert len(trials) == TRIALS + 1, "the one that was killed was begun again"

@@ -122,6 +122,20 @@ def test_a_trial_under_way_elsewhere_is_not_taken(tmp_path: Path):
         assert not other.done
 
 
+def test_a_trial_that_was_begun_again_counts_where_that_was(tmp_path: Path):
+    """A server that loses a connection takes the process behind it for dead."""
+    lost, other = search_in(tmp_path), search_in(tmp_path)
+    other.claims = FileClaims(tmp_path / "of another machine", Stop())
+    with lost.next_trial() as before:
+        assert before is not None
+        with other.next_trial() as again:
+            assert again is not None
+            assert (again.number, again.setting) == (before.number, before.setting)
+            counts = run(other, again)
+        run(lost, before)
+    assert lost.results() == other.results() == (counts,)
+
+
 def test_raised_trials_go_on_from_where_the_search_ended(tmp_path: Path):
     short, whole = finish(search_in(tmp_path / "a", trials=9)), finish(search_in(tmp_path / "b", trials=15))
     assert finish(search_in(tmp_path / "a", trials=15)) == whole

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
@@ -151,7 +152,10 @@ class Search:
     def report(self, begun: Begun, rung: int, value: float) -> bool:
         """Note the value of a trial at a rung; returns whether it goes on."""
         if rung not in self._frozen(begun.trial).intermediate_values:
-            begun.trial.report(value, rung)
+            try:
+                begun.trial.report(value, rung)
+            except UpdateFinishedTrialError:  # it was begun again elsewhere, as `tell` will say
+                return False
         return begun.number == 0 or goes_on(self.study, begun.number, rung, value)
 
     def tell(self, begun: Begun, result: TrialResult) -> None:
