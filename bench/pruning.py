@@ -3,7 +3,7 @@
     python bench/pruning.py DIR OUT
 
 MNIST (DIR has its four IDX files), 1,000 labelled images and no others for a student of 25,450 parameters, 10,000 held
-out. 20 settings, each trained from two seeds; Spearman's rank correlation of the order of the settings with that at the end:
+out. 20 settings, each trained from two seeds; Spearman's rank correlation of their order with that at the end:
 after so many ninths of the steps, and of fits that are shorter as a whole, learning rate and all.
 """
 
