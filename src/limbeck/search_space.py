@@ -102,9 +102,10 @@ def _is_range(values: Any) -> bool:
 def _check_range(name: str, ends: Range | None, *, above_zero: bool) -> None:
     if ends is None:
         return
-    low, high = ends
-    if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise ValueError(f"{name} is a range [low, high] of two finite numbers, the first smaller, not {[low, high]}")
+    pair = isinstance(ends, tuple | list) and len(ends) == 2
+    if not (pair and all(math.isfinite(end) for end in ends) and ends[0] < ends[1]):
+        raise ValueError(f"{name} is a range [low, high] of two finite numbers, the first smaller, not {shown(ends)}")
+    low = ends[0]
     if above_zero and low <= 0:
         raise ValueError(f"{name} is searched on a logarithmic scale, so its range begins above 0, not at {low:g}")
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from searching import landscape_in
 
 from limbeck.files import describe
 from limbeck.record import read_record
-from searching import landscape_in
 
 RECIPE = """
 data: {source: digits, labelled: 200, unlabelled: false, validation: 100}

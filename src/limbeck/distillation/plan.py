@@ -149,7 +149,7 @@ def _loss_of(alpha: Any, temperature: Any, objective: Any) -> Distill:
     elif objective is None:
         plain["objective"] = _given({"name": "soft-targets", "temperature": temperature})
     loss = build(Distill, plain, where="limbeck.distill", do="mend the argument")
-    return loss if objective is None else _put(loss, objective=objective)
+    return loss if objective is None else put(loss, objective=objective)
 
 
 def _checked(distillation: Any) -> Distill:
@@ -164,16 +164,20 @@ def _checked(distillation: Any) -> Distill:
 
 def _with_loss(recipe: Recipe, loss: Distill) -> Recipe:
     """The recipe with a loss taken as it is: a user's own objective has no name in the catalogue."""
-    return _put(recipe, distill=loss)
+    return put(recipe, distill=loss)
 
 
-def _put(settings: T, **changes: Any) -> T:
-    """Settings with objects in them that no file can name."""
+def put(settings: T, where: str = "limbeck.distill", **changes: Any) -> T:
+    """Settings with objects in them that no file can name.
+
+    Raises:
+        RecipeError: they do not go together; where they were given is named.
+    """
     try:
         return replace(settings, **changes)  # type: ignore[type-var]
     except ValueError as error:
         expected = "settings of a run and of a loss that go together"
-        raise RecipeError(f"limbeck.distill has an error: {error}", expected=expected, do="mend the argument") from None
+        raise RecipeError(f"{where} has an error: {error}", expected=expected, do="mend the argument") from None
 
 
 def _check_objective(objective: Any) -> None:

@@ -1,14 +1,14 @@
 """`limbeck.tune`: the best setting, found and proved in one call."""
 
 import inspect
-from dataclasses import replace
 from typing import Any
 
 from limbeck import tuning
 from limbeck.distillation.distilling import AGAIN, distill
-from limbeck.distillation.plan import plan_of
+from limbeck.distillation.plan import plan_of, put
 from limbeck.distillation.result import SearchResult
 from limbeck.errors import Interrupted, RecipeError
+from limbeck.recipe_text import build
 from limbeck.report import write_report
 from limbeck.search_space import Tune
 
@@ -34,7 +34,9 @@ def tune(*, search: Tune | None = None, **settings: Any) -> SearchResult:
     call = inspect.signature(distill).bind(**settings)
     call.apply_defaults()
     plan = plan_of(**call.arguments)
-    recipe = replace(plan.recipe, tune=search or Tune())
+    # Built from plain values, as a file's search is, so that one check serves both.
+    built = build(Tune, search or Tune(), where="limbeck.tune", do="mend the argument")
+    recipe = put(plan.recipe, "limbeck.tune", tune=built)
     try:
         record = tuning.tune(recipe, plan.materials, plan.options)
     except Interrupted as stopped:
