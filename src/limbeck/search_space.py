@@ -104,7 +104,10 @@ def _check_range(name: str, ends: Range | None, *, above_zero: bool) -> None:
         return
     pair = isinstance(ends, tuple | list) and len(ends) == 2
     if not (pair and all(math.isfinite(end) for end in ends) and ends[0] < ends[1]):
-        raise ValueError(f"{name} is a range [low, high] of two finite numbers, the first smaller, not {shown(ends)}")
+        raise ValueError(
+            f"{name} is a range [low, high] of two finite numbers, the first smaller, not "
+            f"{shown(list(ends) if pair else ends)}"
+        )
     low = ends[0]
     if above_zero and low <= 0:
         raise ValueError(f"{name} is searched on a logarithmic scale, so its range begins above 0, not at {low:g}")
