@@ -148,6 +148,8 @@ def test_a_key_of_the_wrong_type_is_named(key: str):
         ("postgres://me@host/base", "storage begins with postgres (did you mean postgresql?): a URL"),
         ("oracle://me@host/base", "storage begins with oracle: a URL"),
         ("postgresql://me@host", "storage names no database"),
+        ("sqlite://", "storage names no database"),
+        ("sqlite:///:memory:", "storage names no database"),
         ("postgresql://[::1/base", "storage is no URL"),
         ("postgresql://me:secret@host/base", "storage holds a password"),
         ("postgresql://me:@host/base", "storage holds a password"),

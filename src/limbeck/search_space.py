@@ -159,7 +159,7 @@ def _check_url(url: str) -> None:
     if scheme not in known:
         which = f"begins with {scheme}{hint(scheme, known)}" if scheme else f"is {shown(url)}"
         raise ValueError(f"storage {which}: a URL such as {_URLS}")
-    if not parts.path.strip("/"):
+    if parts.path.strip("/") in ("", ":memory:"):  # the latter is one that no other process sees
         raise ValueError(f"storage names no database: a URL such as {_URLS}")
     if parts.password is not None or {"password", "passwd"} & parse_qs(parts.query).keys():
         raise ValueError(

@@ -211,14 +211,32 @@ def ended(process: subprocess.Popen[str]) -> None:
     assert process.returncode == 0, errors
 
 
+def in_a_trial(process: subprocess.Popen[str], out: Path) -> None:
+    """Wait until a process has begun its third trial."""
+    while len(list((out / "tune" / "trials").glob("0*"))) < 3:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+
+
+def test_a_server_that_goes_away_ends_a_search_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PGPASSWORD", SECRET)
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(RECIPE.replace("TRIALS", str(TRIALS)))
+    with postgresql() as server:
+        process = searcher(recipe, server, tmp_path / "run")
+        in_a_trial(process, tmp_path / "run")
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == DataError.exit_status, errors
+    assert "Traceback" not in errors
+    assert "do: look at the server" in errors
+    assert SECRET not in errors
+
+
 def test_machines_share_a_search_and_outlive_one_of_them(server: Server, tmp_path: Path):
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(RECIPE.replace("TRIALS", str(TRIALS)))
     one, other = (searcher(recipe, server, tmp_path / out) for out in ("one", "other"))
-    begun = tmp_path / "one" / "tune" / "trials"
-    while len(list(begun.glob("0*"))) < 3:  # until it is in the middle of a trial of its own
-        assert one.poll() is None
-        time.sleep(0.01)
+    in_a_trial(one, tmp_path / "one")
     one.send_signal(signal.SIGKILL)
     one.communicate()
     again = searcher(recipe, server, tmp_path / "one", "--resume")

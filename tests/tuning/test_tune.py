@@ -194,6 +194,8 @@ def test_a_student_beyond_the_limit_is_never_trained(tmp_path: Path, npz: Path):
     assert {trial["student"] for trial in trials[1:]} == {"mlp(hidden 4)"}
     with pytest.raises(RecipeError, match="no student is within"):
         tune_tree(search_tree(npz, tmp_path / "none", tune={**search, "most_parameters": 10}))
+    with pytest.raises(RecipeError, match="one student is within"):
+        tune_tree(search_tree(npz, tmp_path / "one", tune={**search, "temperature": None, "alpha": None}))
 
 
 def test_a_setting_that_diverges_is_told_and_never_the_best(tmp_path: Path, npz: Path):

@@ -43,21 +43,28 @@ def affordable(recipe: Recipe, sizes: Sizes) -> Recipe:
     What a student costs is known before it is trained, so none is trained in vain.
 
     Raises:
-        RecipeError: none is within the limits.
+        RecipeError: none is within the limits, or so few are that nothing is left to vary.
     """
     tune = recipe.tune or Tune()
     if tune.most_parameters is None and tune.most_latency is None:
         return recipe
     models = tune.student or (recipe.student.model,)
     kept = tuple(model for model in tune.student if _fits(sizes[label_of(model)], tune))
+    shown = "; ".join(f"{name}: {_shown(size)}" for name, size in sizes.items())
     if not any(_fits(sizes[label_of(model)], tune) for model in models):
-        shown = "; ".join(f"{name}: {_shown(size)}" for name, size in sizes.items())
         raise RecipeError(
             f"no student is within tune.most_parameters and tune.most_latency ({shown})",
             expected="one that is",
             do="raise the limits, or name smaller students under tune.student",
         )
-    return replace(recipe, tune=replace(tune, student=kept))
+    try:
+        return replace(recipe, tune=replace(tune, student=kept))
+    except ValueError:
+        raise RecipeError(
+            f"one student is within tune.most_parameters and tune.most_latency ({shown}), and nothing else is searched",
+            expected="several settings to choose from",
+            do="raise the limits, or give tune.temperature and tune.alpha a range",
+        ) from None
 
 
 def _fits(size: Mapping[str, float], tune: Tune) -> bool:
