@@ -1,5 +1,6 @@
 """What a search suggests lies in its space, and is what the recipe of the trial then holds."""
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -51,9 +52,10 @@ def applied(space: Space, setting: dict[str, Any]) -> Recipe:
 
 
 def study_of(seed: int = 0) -> optuna.Study:
-    return optuna.create_study(
-        sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=4, multivariate=True), direction="maximize"
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=4, group=True)
+    return optuna.create_study(sampler=sampler, direction="maximize")
 
 
 def tried(space: Space, trials: int, seed: int = 0) -> list[dict[str, Any]]:
