@@ -46,6 +46,21 @@ def test_what_a_pruned_trial_would_have_come_to_informs_the_choice():
     assert choose([*good, lucky, *poor], space) in range(1, 6)
 
 
+def test_early_values_that_foretell_the_wrong_order_do_not_decide():
+    """What leads at a third of the steps ends last: the complete trials show it, and the pruned are read by that."""
+    space = {"alpha": SPACE["alpha"]}
+    results = []
+    for number in range(1, 25):
+        alpha = (number % 12) / 12 + 0.02
+        end, early = 0.95 - 0.04 * alpha, 0.80 + 0.08 * alpha
+        whole = trial(number, {"alpha": alpha}, end, curve=((150, early), (450, end)))
+        results.append(whole if number in (12, 15, 18, 21, 24) else cut(whole, 0))
+    made = found(results, space)
+    surface = made["surface"]
+    assert sum(result.state == "complete" for result in results) == 5
+    assert surface["mean"][0] > surface["mean"][-1] + 0.02
+
+
 def test_a_trial_without_a_teacher_is_never_chosen():
     results = [trial(0, {}, 0.99, origin="no teacher"), *drawn(0, trials=6)]
     assert choose(results, SPACE) != 0

@@ -34,8 +34,8 @@ class Smooth:
     """Accuracy over the settings of a search: the posterior of a Gaussian process.
 
     The kernel is Matérn's (nu 5/2), with a length for each feature, and white noise, all fitted by maximum likelihood.
-    A complete trial tells its value; a pruned one what the complete ones still gained from where it ended on the
-    average, with the variance of that gain as further noise.
+    One more feature says how far a fit had come, so that a pruned trial, and what a complete one was worth at the step
+    where others were pruned, count for as much as early values foretell late ones here.
 
     Args:
         results: trials of `informing`; at least `FEWEST` of them complete.
@@ -47,7 +47,7 @@ class Smooth:
 
     def __init__(self, results: Sequence[TrialResult], space: Space) -> None:
         self._space = space
-        value_N, variance_N = _ends(results)
+        setting_N, ahead_N, value_N, variance_N = _observed(results)
         finals = [accuracy(result) for result in results if result.state == "complete"]
         depth = max(finals) - float(np.median(finals))
         self.foot = max(max(finals) - _TAIL * depth, float(np.min(value_N))) if depth > 0 else float(np.min(value_N))
@@ -55,12 +55,10 @@ class Smooth:
         self._centre, self._scale = float(np.mean(value_N)), max(float(np.std(value_N)), 1e-4)
         # Rounded, so that a shift of all values leaves the same bits.
         target_N = np.round((value_N - self._centre) / self._scale, 9)
-        features_NF = self._features([result.setting for result in results])
+        features_NF = self._features(setting_N, ahead_N)
         lengths = Matern(np.ones(features_NF.shape[1]), _LENGTHS, nu=2.5)
         kernel = ConstantKernel(1.0, (1e-2, 1e2)) * lengths + WhiteKernel(0.1, (1e-3, 10.0))
-        self._process = GaussianProcessRegressor(
-            kernel, alpha=variance_N / self._scale**2 + 1e-9, n_restarts_optimizer=2, random_state=0
-        )
+        self._process = GaussianProcessRegressor(kernel, alpha=variance_N / self._scale**2 + 1e-9)
         with warnings.catch_warnings():
             # A length at its upper bound is a parameter that makes no difference: an answer, no failure.
             warnings.simplefilter("ignore", ConvergenceWarning)
@@ -68,12 +66,12 @@ class Smooth:
 
     def at(self, settings: Sequence[Setting]) -> tuple[Floats, Floats]:
         """Mean [N] and standard deviation [N] of the accuracy of settings, without the noise of a single training."""
-        mean_N, sd_N = self._process.predict(self._features(settings), return_std=True)
+        mean_N, sd_N = self._process.predict(self._features(settings, np.zeros(len(settings))), return_std=True)
         noise = self._process.kernel_.k2.noise_level  # scikit-learn counts the white noise in
         return mean_N * self._scale + self._centre, np.sqrt(np.maximum(sd_N**2 - noise, 0.0)) * self._scale
 
-    def _features(self, settings: Sequence[Setting]) -> Floats:
-        return np.array([_features(setting, self._space) for setting in settings])
+    def _features(self, settings: Sequence[Setting], ahead_N: Floats) -> Floats:
+        return np.column_stack([np.array([_features(setting, self._space) for setting in settings]), ahead_N])
 
 
 def informing(results: Sequence[TrialResult]) -> list[TrialResult]:
@@ -119,20 +117,24 @@ def _features(setting: Setting, space: Space) -> list[float]:
     return row
 
 
-def _ends(results: Sequence[TrialResult]) -> tuple[Floats, Floats]:
-    """What each trial comes to at the end [N], and the variance of that estimate [N]."""
+def _observed(results: Sequence[TrialResult]) -> tuple[list[Setting], Floats, Floats, Floats]:
+    """Settings, how much of the fit was ahead (0 at its end, 1 at a ninth), values, their variances; N of each.
+
+    A value before the end is raised by what the complete trials still gained from that step on the average, and the
+    variance of that gain is noise of its own.
+    """
     complete = [result for result in results if result.state == "complete"]
-    value_N, variance_N = np.array([_end(result, complete) for result in results]).T
-    return value_N, variance_N
-
-
-def _end(result: TrialResult, complete: Sequence[TrialResult]) -> tuple[float, float]:
-    """Where a trial ended, or would have if it had not been pruned, and the variance of that."""
-    if result.state == "complete":
-        return accuracy(result), 0.0
-    step, value = result.curve[-1]
-    gains = [accuracy(other) - _at_step(other, step) for other in complete]
-    return value + float(np.mean(gains)), float(np.var(gains, ddof=1))
+    ended = {result.curve[-1][0] for result in results if result.state == "pruned"}
+    gains = {step: [accuracy(r) - _at_step(r, step) for r in complete] for step in ended}
+    whole = max(result.steps for result in complete)
+    rows: list[tuple[Setting, float, float, float]] = [(r.setting, 0.0, accuracy(r), 0.0) for r in complete]
+    for result in results:
+        for step, value in result.curve:
+            if step in gains:
+                ahead, gain = float(np.log(whole / step) / np.log(9)), float(np.mean(gains[step]))
+                rows.append((result.setting, ahead, value + gain, float(np.var(gains[step], ddof=1))))
+    settings, ahead_N, value_N, variance_N = zip(*rows, strict=True)
+    return list(settings), np.array(ahead_N), np.array(value_N), np.array(variance_N)
 
 
 def _at_step(result: TrialResult, step: int) -> float:
