@@ -22,8 +22,8 @@ from limbeck.proof import PREDICTIONS, judge
 from limbeck.recipe import GivenModel, Recipe
 from limbeck.record import RECORD, read_record, write_record
 from limbeck.rundir import Run, check_origin, join_run, open_run
-from limbeck.students import check_pairing, check_same_start, check_students, new_student
-from limbeck.teachers import LabelStore, ModuleTeacher, SavedModel, Signals, ask_all, save_model
+from limbeck.students import answers, check_pairing, check_same_start, check_students, new_student
+from limbeck.teachers import LabelStore, SavedModel, Signals, save_model
 from limbeck.teaching import ask_beside_others, teach
 from limbeck.training import ArmName, Rungs, configured, fit, gradient_norms, join_world, lesson_of
 
@@ -151,8 +151,7 @@ def train_arm(
         catalogued = None if isinstance(spec, GivenModel) else spec
         saved = SavedModel(student, catalogued, data.train.input_shape, data.train.classes, preprocess)
         save_model(directory / "student", saved)
-        logits = ask_all(ModuleTeacher(student, preprocess, opened.device), data.measured)
-        write_tensors(directory / PREDICTIONS, {"logits": logits})
+        write_tensors(directory / PREDICTIONS, {"logits": answers(opened, student, data, data.measured)})
         facts = {
             "arm": arm,
             "seed": seed,

@@ -3,7 +3,7 @@
 import copy
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from limbeck.data import AnyPreprocess, Examples, derive_seed
@@ -14,8 +14,11 @@ from limbeck.preparation import Materials, Prepared, student_preprocess
 from limbeck.recipe import GivenModel, Recipe, encoding_of
 from limbeck.record import read_record
 from limbeck.rundir import Run
-from limbeck.teachers import Live, Stored, Teacher
+from limbeck.teachers import Live, ModuleTeacher, Stored, Teacher, ask_all
 from limbeck.training import check_parts, learner_of, lesson_of
+
+ASKED_AT_ONCE = 512
+"""Examples: what is small is asked about many at a time."""
 
 
 def check_students(opened: Run, data: Prepared, materials: Materials) -> str:
@@ -53,6 +56,16 @@ def new_student(recipe: Recipe, data: Prepared, materials: Materials, seed: int)
         )
     shape = student_preprocess(recipe, data).output_shape(data.train.input_shape)
     return initialise(maker, shape, len(data.train.classes), derive_seed(seed, "student"))
+
+
+def answers(opened: Run, student: nn.Module, data: Prepared, examples: Examples) -> Tensor:
+    """What a student says about examples, logits [N, C].
+
+    Raises:
+        DataError: some are not finite.
+    """
+    asked = ModuleTeacher(student, student_preprocess(opened.recipe, data), opened.device)
+    return ask_all(asked, examples, ASKED_AT_ONCE)
 
 
 def _check_trainable(student: nn.Module) -> None:

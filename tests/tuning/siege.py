@@ -64,13 +64,13 @@ def main(directory: Path) -> None:
                 if status:
                     raise SystemExit(f"a worker failed with {status}")
     search = search_in(directory, trials=TRIALS, on_disk=True)
-    results = search.results()
+    results = search.standing().results
     told = [int(line) for line in (directory / "told.txt").read_text().split()]
     print(json.dumps({
         "kills": kills,
         "numbers": [result.number for result in results],
         "told": len(told), "told_twice": sorted({number for number in told if told.count(number) > 1}),
-        "left": search.counts().running,
+        "left": search.standing().running,
         "best": max(result.value for result in results if result.number),
     }))  # fmt: skip
 

@@ -73,7 +73,7 @@ def finish(search: Search) -> tuple[TrialResult, ...]:
         with search.next_trial() as begun:
             assert begun is not None
             run(search, begun)
-    return search.results()
+    return search.standing().results
 
 
 def test_all_trials_are_run_once_and_the_first_are_those_that_were_named(tmp_path: Path):
@@ -93,7 +93,7 @@ def test_a_search_opened_anew_for_each_trial_makes_the_same_choices(tmp_path: Pa
     while not (search := search_in(tmp_path / "b")).done:
         with search.next_trial() as begun:
             run(search, begun)
-    assert search.results() == whole
+    assert search.standing().results == whole
 
 
 def test_a_trial_whose_process_died_is_begun_again_where_it_had_come_to(tmp_path: Path):
@@ -118,7 +118,7 @@ def test_a_trial_under_way_elsewhere_is_not_taken(tmp_path: Path):
         assert [begun.number for begun in (first, second, third)] == [0, 1, 2]
         with other.next_trial() as none:
             assert none is None
-        assert one.counts().running == 3
+        assert one.standing().running == 3
         assert not other.done
 
 
@@ -133,7 +133,7 @@ def test_a_trial_that_was_begun_again_counts_where_that_was(tmp_path: Path):
             assert (again.number, again.setting) == (before.number, before.setting)
             counts = run(other, again)
         run(lost, before)
-    assert lost.results() == other.results() == (counts,)
+    assert lost.standing().results == other.standing().results == (counts,)
 
 
 def test_raised_trials_go_on_from_where_the_search_ended(tmp_path: Path):
@@ -153,8 +153,8 @@ def test_a_failed_trial_counts_and_is_never_begun_again(tmp_path: Path):
         )  # fmt: skip
         search.tell(begun, failed)
     assert search.done
-    assert search.results()[1] == failed
-    assert search.counts().failed == 1
+    assert search.standing().results[1] == failed
+    assert search.standing().count("failed") == 1
 
 
 def test_a_death_between_the_last_two_words_is_no_death_of_the_trial(tmp_path: Path):
@@ -167,7 +167,7 @@ def test_a_death_between_the_last_two_words_is_no_death_of_the_trial(tmp_path: P
     again = search_in(tmp_path, trials=2)
     with again.next_trial() as none:
         assert none is None
-    assert again.results()[1] == result
+    assert again.standing().results[1] == result
     assert len(again.study.get_trials()) == 2
 
 

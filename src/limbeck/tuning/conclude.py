@@ -28,7 +28,7 @@ def conclude(search: Search, ground: Ground) -> dict[str, Any]:
         DataError: no trial came to its end.
         Interrupted: a stop was asked for after a safe checkpoint.
     """
-    results = search.results()
+    results = search.standing().results
     number = choose(results, search.space.facts())
     if number is None:
         raise DataError(

@@ -64,18 +64,20 @@ class Begun:
 
 
 @dataclass(frozen=True)
-class Counts:
-    """How far a search has come: the trials in each state."""
+class Standing:
+    """How far a search has come.
 
-    complete: int
-    pruned: int
-    failed: int
+    Args:
+        results: what came of the trials that are finished, by their numbers.
+        running: how many are under way.
+    """
+
+    results: tuple[TrialResult, ...]
     running: int
 
-    @property
-    def finished(self) -> int:
-        """Those of which it is known what came of them."""
-        return self.complete + self.pruned + self.failed
+    def count(self, state: State) -> int:
+        """Of the trials that ended so."""
+        return sum(result.state == state for result in self.results)
 
 
 class Search:
@@ -101,46 +103,55 @@ class Search:
 
     @contextmanager
     def next_trial(self) -> Iterator[Begun | None]:
-        """A trial that this process is to run, claimed while the block runs; None where none is left to begin."""
+        """A trial that this process is to run, claimed while the block runs; None where none is to be begun now."""
         with ExitStack() as held:
+            begun = None
             with self.claims.alone():
-                self._give_up_dead()
-                begun = self._begin()
-                if begun is not None:
-                    mine = held.enter_context(self.claims.claimed(begun.name))
-                    assert mine, "who looked for dead trials has let go, and nobody else may look"
+                trials = self._without_dead(self._look())
+                number = self._next_number(trials)
+                # The number first: a process that its server took for dead may still be at it.
+                if number is not None and held.enter_context(self.claims.claimed(_name(number))):
+                    begun = self._begin(number, trials)
             yield begun
 
-    def _give_up_dead(self) -> None:
-        """Put the trials of processes that died back in the queue, each before it is marked as given up."""
-        queued = {trial.user_attrs[NUMBER] for trial in self._in(TrialState.WAITING)}
-        for trial in self._in(TrialState.RUNNING):
-            number = trial.user_attrs[NUMBER]
-            with self.claims.claimed(_name(number)) as dead:
-                if not dead:
-                    continue
-                if RESULT in trial.user_attrs:  # it died between its last two words
-                    self._close(trial.number, _result(trial))
-                    continue
-                if number not in queued:
-                    self.study.add_trial(_again(trial))
-                self.study.tell(trial.number, state=TrialState.FAIL)
+    def _without_dead(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
+        """The trials, those of processes that died back in the queue: each before it is marked as given up."""
+        queued = {trial.user_attrs[NUMBER] for trial in trials if trial.state == TrialState.WAITING}
+        died = [trial for trial in trials if trial.state == TrialState.RUNNING and self._is_free(trial)]
+        for trial in died:
+            if RESULT in trial.user_attrs:  # it died between its last two words
+                self._close(trial.number, _result(trial))
+                continue
+            if trial.user_attrs[NUMBER] not in queued:
+                self.study.add_trial(_again(trial))
+            self.study.tell(trial.number, state=TrialState.FAIL)
+        return self._look() if died else trials
 
-    def _begin(self) -> Begun | None:
-        if not self._in(TrialState.WAITING):
-            number = len({trial.user_attrs[NUMBER] for trial in self._in()})
-            if number >= self.trials:
-                return None
+    def _is_free(self, trial: FrozenTrial) -> bool:
+        with self.claims.claimed(_name(trial.user_attrs[NUMBER])) as free:
+            return free
+
+    def _next_number(self, trials: list[FrozenTrial]) -> int | None:
+        """Of the trial that is to be begun next: again, or for the first time."""
+        waiting = [trial.user_attrs[NUMBER] for trial in trials if trial.state == TrialState.WAITING]
+        if waiting:
+            return int(waiting[0])
+        number = len({trial.user_attrs[NUMBER] for trial in trials})
+        return number if number < self.trials else None
+
+    def _begin(self, number: int, trials: list[FrozenTrial]) -> Begun:
+        """Begin the trial of that number, or begin it again with what was measured of it."""
+        before = [trial for trial in trials if trial.state == TrialState.WAITING]
+        if not before:
             origin, params = self._queued(number)
             self.study.enqueue_trial(params, user_attrs={NUMBER: number, ORIGIN: origin})
         trial = self.study.ask()
-        number, origin = trial.user_attrs[NUMBER], trial.user_attrs[ORIGIN]
         setting = trial.user_attrs.get(SETTING)
         if setting is None:
             setting = {} if number == 0 else self.space.suggest(trial)
             trial.set_user_attr(SETTING, setting)
-        curve = tuple(sorted(self._frozen(trial).intermediate_values.items()))
-        return Begun(number, setting, origin, curve, trial)
+        curve = tuple(sorted(before[0].intermediate_values.items())) if before else ()
+        return Begun(number, setting, trial.user_attrs[ORIGIN], curve, trial)
 
     def _queued(self, number: int) -> tuple[Origin, dict[str, Any]]:
         """Where the setting of a new trial comes from, and what of it is fixed beforehand."""
@@ -151,7 +162,7 @@ class Search:
 
     def report(self, begun: Begun, rung: int, value: float) -> bool:
         """Note the value of a trial at a rung; returns whether it goes on."""
-        if rung not in self._frozen(begun.trial).intermediate_values:
+        if rung not in dict(begun.curve):
             try:
                 begun.trial.report(value, rung)
             except UpdateFinishedTrialError:  # it was begun again elsewhere, as `tell` will say
@@ -161,40 +172,32 @@ class Search:
     def tell(self, begun: Begun, result: TrialResult) -> None:
         """Note what came of a trial, unless another process was given it while this one was thought dead."""
         with self.claims.alone():
-            if self._frozen(begun.trial).state != TrialState.RUNNING:
+            try:
+                begun.trial.set_user_attr(RESULT, asdict(result))
+            except UpdateFinishedTrialError:
                 _log.warning("trial %s was begun again elsewhere: what came of it here does not count", begun.name)
-                return
-            begun.trial.set_user_attr(RESULT, asdict(result))
-            self._close(begun.trial.number, result)
+            else:
+                self._close(begun.trial.number, result)
 
     def _close(self, number: int, result: TrialResult) -> None:
         """End a trial, by Optuna's number of it, with its result."""
         value = result.value if result.state == "complete" else None
         self.study.tell(number, value, _STATES[result.state])
 
-    def results(self) -> tuple[TrialResult, ...]:
-        """What came of the trials that are finished, by their numbers."""
-        found = map(_result, self._in(*_STATES.values()))
-        return tuple(sorted(found, key=lambda result: result.number))
-
-    def counts(self) -> Counts:
+    def standing(self) -> Standing:
         """How far the search has come."""
-        states: list[State] = [result.state for result in self.results()]
-        ended = (states.count("complete"), states.count("pruned"), states.count("failed"))
-        return Counts(*ended, running=len(self._in(TrialState.RUNNING)))
+        trials = self._look()
+        ended = sorted((_result(one) for one in trials if one.state.is_finished()), key=lambda result: result.number)
+        return Standing(tuple(ended), sum(trial.state == TrialState.RUNNING for trial in trials))
 
     @property
     def done(self) -> bool:
         """Whether it is known of every trial what came of it."""
-        return self.counts().finished >= self.trials
+        return len(self.standing().results) >= self.trials
 
-    def _in(self, *states: TrialState) -> list[FrozenTrial]:
-        """The trials in these states, or in any; not those that were given up."""
-        found = self.study.get_trials(deepcopy=False, states=states or None)
-        return [trial for trial in found if not given_up(trial)]
-
-    def _frozen(self, trial: optuna.Trial) -> FrozenTrial:
-        return self.study.get_trials(deepcopy=False)[trial.number]
+    def _look(self) -> list[FrozenTrial]:
+        """All trials in Optuna's order but those that were given up; every look asks the database."""
+        return [trial for trial in self.study.get_trials(deepcopy=False) if not given_up(trial)]
 
 
 def url_in(directory: Path, storage: str | None) -> str:

@@ -11,12 +11,11 @@ from limbeck.errors import DataError, Diverged, first_line
 from limbeck.files import make_directory, read_tensors, write_text
 from limbeck.measurement import correct
 from limbeck.pipeline import train_arm
-from limbeck.preparation import student_preprocess
 from limbeck.proof import PREDICTIONS
 from limbeck.recipe import tree_of
 from limbeck.recipe_text import write_yaml
 from limbeck.rundir import RESOLVED, Run
-from limbeck.teachers import ModuleTeacher, ask_all
+from limbeck.students import answers
 from limbeck.training import ArmName, Rungs
 from limbeck.tuning.ground import Ground
 from limbeck.tuning.results import State, TrialResult
@@ -93,15 +92,14 @@ class _Curve:
 
     def _look(self, step: int, student: nn.Module) -> None:
         """Measure the student, and end the trial if it lags behind."""
-        opened = self.ground.opened
-        answering = ModuleTeacher(student, student_preprocess(opened.recipe, self.ground.data), opened.device)
+        ground = self.ground
         try:
-            logits_NC = ask_all(answering, self.ground.validation)
+            logits_NC = answers(ground.opened, student, ground.data, ground.validation)
         except DataError as error:
             raise Diverged(f"after step {step}: {error.came}", expected=error.expected, do=error.do) from None
-        value = accuracy(logits_NC, self.ground.validation)
+        value = accuracy(logits_NC, ground.validation)
         self.points = [point for point in self.points if point[0] < step] + [(step, value)]
-        if not self.search.report(self.begun, step, value) and self.ground.tune.prune:
+        if not self.search.report(self.begun, step, value) and ground.tune.prune:
             raise Pruned
 
 

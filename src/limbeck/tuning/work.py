@@ -40,7 +40,7 @@ class Herald:
     def __init__(self, search: Search, ground: Ground) -> None:
         self.search, self.watch = search, ground.opened.watch
         self.began, self.last = time.monotonic(), 0.0
-        self.before = search.counts().finished
+        self.before = len(search.standing().results)
         self.ground = ground.watched_by(lambda _: self.tell())
 
     def tell(self, *, at_once: bool = False) -> None:
@@ -49,13 +49,14 @@ class Herald:
         if now - self.last < PAUSE and not at_once:
             return
         self.last = now
-        results, counts = self.search.results(), self.search.counts()
-        values = [result.value for result in results if result.state == "complete" and result.value is not None]
+        standing = self.search.standing()
+        values = [one.value for one in standing.results if one.state == "complete" and one.value is not None]
         facts: dict[str, float] = {"best": max(values)} if values else {}
-        facts |= {"pruned": counts.pruned, "running": counts.running}
-        if counts.failed:
-            facts["failed"] = counts.failed
-        since, left = counts.finished - self.before, self.search.trials - counts.finished
+        facts |= {"pruned": standing.count("pruned"), "running": standing.running}
+        if failed := standing.count("failed"):
+            facts["failed"] = failed
+        finished = len(standing.results)
+        since, left = finished - self.before, self.search.trials - finished
         if since:
             facts["left_seconds"] = (now - self.began) / since * left
-        self.watch(Progress("tune", counts.finished, self.search.trials, facts))
+        self.watch(Progress("tune", finished, self.search.trials, facts))
