@@ -8,8 +8,7 @@ of the steps pruned there. Points of true accuracy below the best of the complet
 
 from statistics import mean, stdev
 
-from limbeck.tuning.landscape import choose
-from made_trials import SPACE, cut, drawn, truth
+from made_trials import SPACE, choose, cut, drawn, truth
 
 SEARCHES, WHOLE = 100, 13
 

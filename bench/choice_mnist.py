@@ -17,10 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from limbeck.data import Idx
-from limbeck.tuning.landscape import choose
 from limbeck.tuning.results import TrialResult
 from limbeck.tuning.smoothing import smoothed
-from made_trials import SPACE, trial
+from made_trials import SPACE, choose, trial
 
 SETTINGS, SEEDS, AT_ONCE, SEARCHES = 150, 3, 50, 50
 STEPS, LOOKS, BATCH, HIDDEN = 470, (235, 352, 470), 64, 32

@@ -143,7 +143,7 @@ def timed(module: Any, name: str, account: list[float]) -> Iterator[None]:
 
 
 def overhead(options: argparse.Namespace) -> None:
-    changes = {"fit.epochs": 240, "tune.prune": False, "tune.trials": 30, "out": str(options.out / "overhead")}
+    changes = {"fit.epochs": 150, "tune.prune": False, "tune.trials": 30, "out": str(options.out / "overhead")}
     recipe = recipe_of(options, 0, **changes)
     pipeline.ask_teacher(recipe, Materials(), Options())
     fits: list[float] = []

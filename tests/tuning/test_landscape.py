@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from limbeck.tuning.landscape import choose, landscape
-from made_trials import SPACE, cut, drawn, trial, truth
+from limbeck.tuning.landscape import landscape
+from made_trials import SPACE, choose, cut, drawn, trial, truth
 
 STUDENT = {"mlp(hidden 32)": {"parameters": 1000, "latency_ms": None}}
 

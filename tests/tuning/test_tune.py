@@ -18,7 +18,7 @@ from limbeck.pipeline import Options, run
 from limbeck.preparation import Materials, prepare
 from limbeck.recipe import read_recipe, recipe_from_tree
 from limbeck.record import read_record
-from limbeck.tuning.tune import holding_out
+from limbeck.tuning.begin import holding_out
 from running import CLASSES, TEST, Heard, Interrupting, true_logits
 
 pytestmark = pytest.mark.usefixtures("unsynced")
@@ -143,9 +143,9 @@ def test_what_is_held_out_is_a_fifth_of_the_labelled_examples(npz: Path, tmp_pat
     tree = search_tree(npz, tmp_path / "run", data={"source": "npz", "path": str(npz)})
     recipe = recipe_from_tree(tree, {}, where="the test")
     splits = recipe.data.source.load()  # type: ignore[union-attr]
-    assert holding_out(recipe, Materials(splits)).data.validation == 30
+    assert holding_out(recipe, splits).data.validation == 30
     named = recipe_from_tree(tree, {"data.validation": 7}, where="the test")
-    assert holding_out(named, Materials(splits)) == named
+    assert holding_out(named, splits) == named
 
 
 def test_progress_tells_the_best_so_far_and_what_is_left(tmp_path: Path, npz: Path, monkeypatch: pytest.MonkeyPatch):

@@ -11,7 +11,7 @@ from limbeck.record import RECORD, read_record, write_record
 from limbeck.rundir import Run
 from limbeck.tuning.confirm import confirm, verdicts
 from limbeck.tuning.ground import SEARCH, Ground, changed
-from limbeck.tuning.landscape import choose, landscape
+from limbeck.tuning.landscape import landscape
 from limbeck.tuning.results import Origin, TrialResult
 from limbeck.tuning.study import Search
 
@@ -29,28 +29,28 @@ def conclude(search: Search, ground: Ground) -> dict[str, Any]:
         Interrupted: a stop was asked for after a safe checkpoint.
     """
     results = search.standing().results
-    number = choose(results, search.space.facts())
-    if number is None:
+    found = _landscape(results, search, ground)
+    best = next((result for result in results if result.number == found["best"]), None)
+    if best is None:
         raise DataError(
             f"none of {len(results)} trials came to its end: {_reasons(results)}",
             expected="at least one whose student could be measured",
             do="look at the settings, fit.optimizer.lr first",
         )
-    best = next(result for result in results if result.number == number)
-    own = _number_of(results, "own")
+    changes = search.space.changes(best.setting)
     with ground.turn("choice"):
-        _write_choice(results, best, search, ground)
-    runs = confirm(ground, best.number, search.space.changes(best.setting), own_is_best=number == own)
+        write_json(ground.directory / LANDSCAPE, found)
+        recipe = changed(ground.opened.recipe, {**changes, "out": str(ground.directory / "best")})
+        write_text(ground.directory / BEST, write_yaml(tree_of(recipe)))
+    runs = confirm(ground, best.number, changes, own_is_best=best.number == found["own"])
     with ground.turn("record"):
         if not (ground.directory / RECORD).exists():
             write_record(ground.directory, _record(results, best, runs, ground))
     return read_record(ground.directory)
 
 
-def _write_choice(results: Sequence[TrialResult], best: TrialResult, search: Search, ground: Ground) -> None:
-    changes = {**search.space.changes(best.setting), "out": str(ground.directory / "best")}
-    write_text(ground.directory / BEST, write_yaml(tree_of(changed(ground.opened.recipe, changes))))
-    found = landscape(
+def _landscape(results: Sequence[TrialResult], search: Search, ground: Ground) -> dict[str, Any]:
+    return landscape(
         results,
         search.space.facts(),
         read_json(ground.directory / SEARCH)["students"],
@@ -59,7 +59,6 @@ def _write_choice(results: Sequence[TrialResult], best: TrialResult, search: Sea
         own=_number_of(results, "own"),
         guess=_number_of(results, "first guess"),
     )
-    write_json(ground.directory / LANDSCAPE, found)
 
 
 def _record(

@@ -166,7 +166,7 @@ def driven(url: str) -> URL:
     except (ImportError, exc.NoSuchModuleError) as error:
         raise MissingError(
             f"{parts.drivername} is not there: {first_line(error)}",
-            expected=f"the driver {_DRIVERS[kind]} for {_shown(url)}",
+            expected=f"the driver {_DRIVERS[kind]} for {shown(url)}",
             do=f"pip install 'limbeck[{kind}]', and leave another driver out of the URL",
         ) from None
     return parts
@@ -236,7 +236,7 @@ def database_errors(url: str) -> Iterator[None]:
         if "cryptography" not in str(error):  # which pymysql needs where no TLS hides the password
             raise
         raise MissingError(
-            f"{_shown(url)}: {first_line(error)}",
+            f"{shown(url)}: {first_line(error)}",
             expected="the package, or TLS",
             do="pip install cryptography",
         ) from None
@@ -248,7 +248,7 @@ def _in_words(url: str, error: Exception) -> DataError | DiskError:
     file = sqlite_file(url)
     if file is None:
         return DataError(
-            f"{_shown(url)}: {gist}",
+            f"{shown(url)}: {gist}",
             expected="a database that answers, and a user who may make tables in it",
             do="look at the server and the URL; the password is in PGPASSWORD, ~/.pgpass or read_default_file",
         )
@@ -261,5 +261,6 @@ def _in_words(url: str, error: Exception) -> DataError | DiskError:
     )
 
 
-def _shown(url: str) -> str:
+def shown(url: str) -> str:
+    """A URL as it may be read by anybody."""
     return make_url(url).render_as_string(hide_password=True)

@@ -19,18 +19,6 @@ _TIE = 1e-5
 _DRAWS = 256
 
 
-def choose(results: Sequence[TrialResult], space: Space) -> int | None:
-    """The number of the best trial: the complete one with the highest smoothed value; None if none is complete.
-
-    With too few complete trials to smooth it is the one with the highest value.
-
-    Args:
-        results: in any order.
-        space: of each parameter its range {"low", "high", "log"} or its {"choices"}.
-    """
-    return _best(_levels(results, smoothed(results, space)))
-
-
 def landscape(
     results: Sequence[TrialResult],
     space: Space,
@@ -42,6 +30,9 @@ def landscape(
     guess: int | None,
 ) -> dict[str, Any]:
     """All that a search has found, as landscape.json has it: docs/tuning.md says what each key means.
+
+    Its `best` is the number of the complete trial with the highest smoothed value, None if none is complete; with too
+    few complete trials to smooth it is the one with the highest value.
 
     Args:
         results: in any order.
