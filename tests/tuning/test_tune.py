@@ -248,6 +248,17 @@ def test_another_search_is_refused(
     assert named in told.value.came
 
 
+def test_a_database_is_shared_by_searches_of_one_teacher_alone(tmp_path: Path, npz: Path):
+    storage = {"tune.storage": f"sqlite:///{tmp_path / 'shared.db'}"}
+    one = tune_tree(search_tree(npz, tmp_path / "one"), storage)
+    other = tune_tree(search_tree(npz, tmp_path / "other"), storage)
+    assert landscape_in(tmp_path / "one") == landscape_in(tmp_path / "other")
+    assert one["verdicts"] == other["verdicts"]
+    assert not (tmp_path / "other/tune/trials/0001").exists()
+    with pytest.raises(RecipeError, match="labels changed"):
+        tune_tree(search_tree(npz, tmp_path / "third"), {**storage, "teacher.fit.epochs": 5})
+
+
 def test_what_is_not_to_be_searched_is_refused(tmp_path: Path, npz: Path):
     tree = search_tree(npz, tmp_path / "run")
     with pytest.raises(RecipeError, match=r"proof\.on"):
