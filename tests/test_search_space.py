@@ -214,7 +214,7 @@ def test_without_alternatives_the_objective_is_the_recipes_own():
     own = SoftTargets(temperature=3.0, divergence="jsd", beta=0.2)
     (one,) = alternatives(Tune(), own)
     assert one.fixed == {"name": "soft-targets", "standardise": False, "divergence": "jsd", "beta": 0.2}
-    assert one.searched == {"temperature": ("temperature", Interval(low=1.0, high=20.0, log=True))}
+    assert one.searched == {"temperature": ("temperature", Interval(low=0.5, high=20.0, log=True))}
     (fixed,) = alternatives(Tune(temperature=None), own)
     assert fixed.fixed["temperature"] == 3.0
     assert not fixed.searched
@@ -232,7 +232,7 @@ def test_an_alternative_keeps_what_it_says_and_varies_what_is_a_list():
         ),
         SoftTargets(),
     )
-    assert soft.searched == {"temperature": ("temperature", Interval(low=1.0, high=20.0, log=True))}
+    assert soft.searched == {"temperature": ("temperature", Interval(low=0.5, high=20.0, log=True))}
     assert dkd.searched == {"temperature": ("dkd.temperature", Interval(low=2, high=8, log=True))}
     assert dkd.fixed == {"name": "dkd", "target_weight": 2, "non_target_weight": 4}
     assert ttm.searched == {

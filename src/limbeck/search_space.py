@@ -57,7 +57,7 @@ class Tune:
         storage: the URL of a database through which machines share the search; null is a file in `out`.
     """
 
-    temperature: Range | None = (1.0, 20.0)
+    temperature: Range | None = (0.5, 20.0)
     alpha: Range | None = (0.0, 1.0)
     lr: Range | None = None
     objective: tuple[AsWritten, ...] = ()

@@ -293,11 +293,11 @@ def test_a_guess_is_a_setting_where_it_lies_in_the_space():
 
 def test_the_facts_of_a_space():
     assert space_of({}).facts() == {
-        "temperature": {"low": 1.0, "high": 20.0, "log": True},
+        "temperature": {"low": 0.5, "high": 20.0, "log": True},
         "alpha": {"low": 0.0, "high": 1.0, "log": False},
     }
     assert space_of(WIDE).facts() == {
-        "temperature": {"low": 1.0, "high": 20.0, "log": True},
+        "temperature": {"low": 0.5, "high": 20.0, "log": True},
         "alpha": {"low": 0.0, "high": 1.0, "log": False},
         "lr": {"low": 1e-4, "high": 1e-1, "log": True},
         "objective": {"choices": ["soft-targets", "dkd", "ttm", "hard-targets"]},
