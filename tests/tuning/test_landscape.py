@@ -237,10 +237,12 @@ def test_accuracy_beside_cost():
 
 def test_the_smallest_student_may_be_the_best_or_the_only_one():
     results, space = sized({"middle": 0.96, "small": 0.90})
+    space["student"]["choices"] = ["middle", "small"]
     assert found(results, space, SIZES)["plateau"]["student"]["sentence"].startswith(
         "no student smaller than `middle` (5,000 parameters) is as good here"
     )
     results, space = sized({"middle": 0.96}, copies=2)
+    space["student"]["choices"] = ["middle"]
     made = found(results, space, SIZES)
     assert made["plateau"] == {
         "student": {
@@ -249,6 +251,30 @@ def test_the_smallest_student_may_be_the_best_or_the_only_one():
         }
     }
     assert len(made["front"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("levels", "starts"),
+    [
+        (
+            {"middle": 0.96, "waste": 0.90},
+            "of those with a complete trial no student smaller than `middle` (5,000 parameters) is as good here",
+        ),
+        ({"middle": 0.9598, "waste": 0.96}, "`middle` (5,000 parameters) is as good here as `waste`"),
+        ({"middle": 0.96}, "`middle` (5,000 parameters) is the only student with a complete trial"),
+    ],
+    ids=["the best", "as good", "the only one"],
+)
+def test_of_a_student_without_a_complete_trial_nothing_is_claimed(levels, starts):
+    """The smallest was always pruned: whether it is as good is not known."""
+    results, space = sized(levels)
+    space["student"]["choices"] = ["small", *levels]
+    small = trial(90, {"student": "small", "alpha": 0.5}, 0.90, student="small")
+    made = found([*results, cut(small, 1)], space, SIZES)
+    assert "small" not in [entry["student"] for entry in made["front"]]
+    said = made["plateau"]["student"]["sentence"]
+    assert said.startswith(starts)
+    assert said.endswith("; no trial of `small` ran to its end")
 
 
 def test_students_that_are_not_searched_have_no_front():

@@ -9,7 +9,7 @@ from scipy import stats
 from limbeck.files import FORMAT
 from limbeck.tuning.plateau import plateau, smallest
 from limbeck.tuning.results import TrialResult
-from limbeck.tuning.smoothing import Floats, Setting, Smooth, Space, accuracy, is_candidate, smoothed, value_at
+from limbeck.tuning.smoothing import AnySetting, Facts, Floats, Smooth, accuracy, is_candidate, smoothed, value_at
 
 Students = Mapping[str, Mapping[str, Any]]
 
@@ -21,7 +21,7 @@ _DRAWS = 256
 
 def landscape(
     results: Sequence[TrialResult],
-    space: Space,
+    space: Facts,
     students: Students,
     *,
     examples: int,
@@ -75,7 +75,9 @@ def landscape(
         found["importances"] = _importances(smooth, space)
     if "student" in space:
         found["front"] = _front(results, levels, students)
-        found["plateau"]["student"] = smallest(found["front"], error)
+        seen = [entry["student"] for entry in found["front"]]
+        unseen = [name for name in space["student"]["choices"] if name not in seen]
+        found["plateau"]["student"] = smallest(found["front"], error, unseen)
     return found
 
 
@@ -107,7 +109,7 @@ def _standard_error(winner: TrialResult, level: float, smooth: Smooth | None, ex
     return float(np.hypot(unknown, np.sqrt(share * (1 - share) / max(examples, 1))))
 
 
-def _surface(setting: Setting, smooth: Smooth, space: Space) -> dict[str, Any]:
+def _surface(setting: AnySetting, smooth: Smooth, space: Facts) -> dict[str, Any]:
     """Mean and deviation over temperature and alpha, or the one that is searched, at the best trial's other choices."""
     temperature = next((name for name in space if name.split(".")[-1] == "temperature" and name in setting), None)
     names = [name for name in (temperature, "alpha") if name is not None and name in setting]
@@ -125,7 +127,7 @@ def _surface(setting: Setting, smooth: Smooth, space: Space) -> dict[str, Any]:
     }
 
 
-def _importances(smooth: Smooth, space: Space) -> dict[str, float]:
+def _importances(smooth: Smooth, space: Facts) -> dict[str, float]:
     """Each parameter's share in how far the surface varies over the space: Sobol's total indices, made to sum to 1.
 
     {} where it varies less than it is uncertain.
@@ -146,7 +148,7 @@ def _importances(smooth: Smooth, space: Space) -> dict[str, float]:
     return dict(sorted(shares.items(), key=lambda item: -item[1]))
 
 
-def _drawn(draw: Sequence[float], space: Space) -> Setting:
+def _drawn(draw: Sequence[float], space: Facts) -> AnySetting:
     """A setting from uniform numbers; what belongs to another objective than the one drawn is absent."""
     setting: dict[str, Any] = {}
     for (name, facts), share in zip(space.items(), draw, strict=True):

@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from limbeck.tuning.smoothing import Setting, Smooth, Space, place, value_at
+from limbeck.tuning.smoothing import AnySetting, Facts, Smooth, place, value_at
 
 _GRID = 201
 _NARROW = 0.1
 """The share of a searched range below which an interval is one value."""
 
 
-def plateau(setting: Setting, smooth: Smooth, space: Space, error: float) -> dict[str, Any]:
+def plateau(setting: AnySetting, smooth: Smooth, space: Facts, error: float) -> dict[str, Any]:
     """Along each parameter of the best setting, the others as they are, what is as good as it.
 
     Args:
@@ -48,12 +48,13 @@ def plateau(setting: Setting, smooth: Smooth, space: Space, error: float) -> dic
     return found
 
 
-def smallest(front: Sequence[Mapping[str, Any]], error: float) -> dict[str, Any]:
+def smallest(front: Sequence[Mapping[str, Any]], error: float, unseen: Sequence[str]) -> dict[str, Any]:
     """The smallest student within one standard error of the best.
 
     Args:
         front: students with `parameters` and `smoothed`, the smallest first; not empty.
         error: one standard error.
+        unseen: students without a complete trial, of which nothing can be said but that.
     """
     best = max(front, key=lambda entry: entry["smoothed"])
     good = [entry for entry in front if entry["smoothed"] >= best["smoothed"] - error]
@@ -64,8 +65,10 @@ def smallest(front: Sequence[Mapping[str, Any]], error: float) -> dict[str, Any]
     elif first is not best:
         sentence = f"{_sized(first)} is as good here as {_sized(best)}: {below:.1f} points below it, {_within(error)}"
     else:
-        sentence = f"no student smaller than {_sized(best)} is as good here ({_within(error)})"
-    return {"choices": [entry["student"] for entry in good], "sentence": sentence}
+        which = "no student smaller than" if not unseen else "of those with a complete trial no student smaller than"
+        sentence = f"{which} {_sized(best)} is as good here ({_within(error)})"
+    left_out = f"; no trial of {' or '.join(f'`{name}`' for name in unseen)} ran to its end" * bool(unseen)
+    return {"choices": [entry["student"] for entry in good], "sentence": sentence + left_out}
 
 
 def _around(share: float, shares: Sequence[float], good: Sequence[bool]) -> tuple[float, float]:

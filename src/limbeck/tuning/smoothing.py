@@ -17,8 +17,10 @@ from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
 from limbeck.tuning.results import TrialResult, Value
 
-Setting = Mapping[str, Value]
-Space = Mapping[str, Mapping[str, Any]]
+AnySetting = Mapping[str, Value]
+"""By parameter what it is, of whatever mapping."""
+Facts = Mapping[str, Mapping[str, Any]]
+"""A search space as plain values: by parameter its range {"low", "high", "log"} or its {"choices"}."""
 Floats = NDArray[np.float64]
 
 FEWEST = 4
@@ -45,7 +47,7 @@ class Smooth:
         foot: what lies lower counts as this.
     """
 
-    def __init__(self, results: Sequence[TrialResult], space: Space) -> None:
+    def __init__(self, results: Sequence[TrialResult], space: Facts) -> None:
         self._space = space
         setting_N, ahead_N, value_N, variance_N = _observed(results)
         finals = [accuracy(result) for result in results if result.state == "complete"]
@@ -64,13 +66,13 @@ class Smooth:
             warnings.simplefilter("ignore", ConvergenceWarning)
             self._process.fit(features_NF, target_N)
 
-    def at(self, settings: Sequence[Setting]) -> tuple[Floats, Floats]:
+    def at(self, settings: Sequence[AnySetting]) -> tuple[Floats, Floats]:
         """Mean [N] and standard deviation [N] of the accuracy of settings, without the noise of a single training."""
         mean_N, sd_N = self._process.predict(self._features(settings, np.zeros(len(settings))), return_std=True)
         noise = self._process.kernel_.k2.noise_level  # scikit-learn counts the white noise in
         return mean_N * self._scale + self._centre, np.sqrt(np.maximum(sd_N**2 - noise, 0.0)) * self._scale
 
-    def _features(self, settings: Sequence[Setting], ahead_N: Floats) -> Floats:
+    def _features(self, settings: Sequence[AnySetting], ahead_N: Floats) -> Floats:
         return np.column_stack([np.array([_features(setting, self._space) for setting in settings]), ahead_N])
 
 
@@ -85,7 +87,7 @@ def is_candidate(result: TrialResult) -> bool:
     return result.state == "complete" and result.origin != "no teacher"
 
 
-def smoothed(results: Sequence[TrialResult], space: Space) -> Smooth | None:
+def smoothed(results: Sequence[TrialResult], space: Facts) -> Smooth | None:
     """The surface through the trials; None if too few are complete."""
     known = informing(results)
     return Smooth(known, space) if sum(r.state == "complete" for r in known) >= FEWEST else None
@@ -105,7 +107,7 @@ def value_at(share: float, facts: Mapping[str, Any]) -> float:
     return float(low * (high / low) ** share if facts["log"] else low + (high - low) * share)
 
 
-def _features(setting: Setting, space: Space) -> list[float]:
+def _features(setting: AnySetting, space: Facts) -> list[float]:
     """A number for each range and one for each alternative; a parameter that is absent stands in the middle."""
     row: list[float] = []
     for name, facts in space.items():
@@ -117,7 +119,7 @@ def _features(setting: Setting, space: Space) -> list[float]:
     return row
 
 
-def _observed(results: Sequence[TrialResult]) -> tuple[list[Setting], Floats, Floats, Floats]:
+def _observed(results: Sequence[TrialResult]) -> tuple[list[AnySetting], Floats, Floats, Floats]:
     """Settings, how much of the fit was ahead (0 at its end, 1 at a ninth), values, their variances; N of each.
 
     A value before the end is raised by what the complete trials still gained from that step on the average, and the
@@ -127,7 +129,7 @@ def _observed(results: Sequence[TrialResult]) -> tuple[list[Setting], Floats, Fl
     ended = {result.curve[-1][0] for result in results if result.state == "pruned"}
     gains = {step: [accuracy(r) - _at_step(r, step) for r in complete] for step in ended}
     whole = max(result.steps for result in complete)
-    rows: list[tuple[Setting, float, float, float]] = [(r.setting, 0.0, accuracy(r), 0.0) for r in complete]
+    rows: list[tuple[AnySetting, float, float, float]] = [(r.setting, 0.0, accuracy(r), 0.0) for r in complete]
     for result in results:
         for step, value in result.curve:
             if step in gains:
