@@ -24,14 +24,18 @@ COUNT = 50
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in LOOPS.glob("*.py")))
-def test_loop(name, tmp_path):
+def test_loop(name, tmp_path, tmp_path_factory):
     filters = [word for warning in ("error", *FOREIGN) for word in ("-W", warning)]
     home, temporary, here = (tmp_path / name for name in ("home", "temporary", "here"))
     for folder in (home, temporary, here):
         folder.mkdir()
     ran = subprocess.run(
         [sys.executable, *filters, __file__, name], cwd=here, timeout=300, capture_output=True, text=True,
-        env=os.environ | {"HOME": str(home), "TMPDIR": str(temporary), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
+        env=os.environ | {
+            "HOME": str(home), "TMPDIR": str(temporary), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1",
+            # torchmetrics imports Matplotlib where it is installed, which keeps a list of fonts.
+            "MPLCONFIGDIR": str(tmp_path_factory.getbasetemp() / "fonts"),
+        },
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
     assert not ran.stderr
