@@ -9,7 +9,8 @@ from torch import nn
 
 import limbeck
 from limbeck import SearchResult, Tune
-from limbeck.errors import Interrupted, RecipeError
+from limbeck.errors import DataError, Interrupted, RecipeError
+from limbeck.report import peek, record_of, write_report
 from limbeck.training import AdamW, Fit
 from limbeck.tuning.tune import TUNE
 from running import TEST, TRAIN, Interrupting, SquaredLogits, rows, tell, true_logits
@@ -61,6 +62,21 @@ def test_a_search_that_is_over_is_read_again(tmp_path: Path):
     assert look_for(tmp_path / "run", resume=True).record == first.record
     with pytest.raises(RecipeError, match="holds a search"):
         look_for(tmp_path / "run")
+
+
+def test_trials_and_proofs_can_be_looked_at(tmp_path: Path):
+    result = look_for(tmp_path / "run")
+    look = peek(tmp_path / "run", 3)
+    parts = [path for kind in ("trials", "proof") for path in (result.directory / kind).iterdir() if path.is_dir()]
+    assert {path.name for path in parts} >= {"0000", "0003"}
+    for part in parts:
+        assert peek(part, 3) == look
+        if part.parent.name == "proof":
+            write_report(part, record_of(part))
+            assert "| distilled |" in (part / "report.md").read_text()
+        else:
+            with pytest.raises(DataError, match="has no report of its own"):
+                record_of(part)
 
 
 def test_an_interrupted_call_says_how_to_go_on(tmp_path: Path):

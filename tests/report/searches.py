@@ -49,7 +49,7 @@ def verdict(word, difference, arm="tuned", against="own"):
     return made.as_dict() | {"sentence": str(made)}
 
 
-def record_of(made):
+def recorded(made):
     """The record of a search, from that of a run: same data, same environment."""
     fits = made["arms"]["distilled"]
     verdicts = [verdict("BEATS", 0.004), verdict("BEATS", 0.014, against="scratch")]

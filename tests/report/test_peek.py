@@ -139,3 +139,33 @@ def test_it_is_the_teacher_that_is_looked_at_and_no_assistant(tmp_path: Path):
     _, signal, _ = read_answers(tmp_path / "labels" / read_json(tmp_path / ORIGIN)["teacher"])
     look = peek(tmp_path, 5, (1.0,))
     assert look.answers[0].probabilities == pytest.approx(signal.logits[5].double().softmax(0).tolist(), abs=1e-12)
+
+
+@pytest.fixture
+def searched(finished: Path, tmp_path: Path) -> Path:
+    """The run with a search in it that has a trial, a proof, and the run of its best recipe, just begun."""
+    out = tmp_path / "searched"
+    shutil.copytree(finished, out)
+    for name in ("trials/0007", "proof/own", "best"):
+        (out / "tune" / name).mkdir(parents=True)
+    (out / "tune" / "search.json").write_text("{}")
+    shutil.copy(out / ORIGIN, out / "tune" / "best")
+    return out
+
+
+@pytest.mark.parametrize("part", ["tune", "tune/trials/0007", "tune/proof/own"])
+def test_a_part_of_a_search_has_heard_the_teacher_of_the_run(
+    searched: Path, part: str, monkeypatch: pytest.MonkeyPatch
+):
+    look = peek(searched, 5)
+    assert look.label is not None
+    assert peek(searched / part, 5) == look
+    monkeypatch.chdir(searched / part)
+    assert peek(Path(), 5) == look
+
+
+@pytest.mark.parametrize("part", ["tune/trials/0008", "tune/best", "tune/trials/0007/arms/distilled", "arms"])
+def test_other_directories_in_a_run_have_no_labels(searched: Path, part: str):
+    (searched / "tune/trials/0007/arms/distilled").mkdir(parents=True)
+    with pytest.raises(DataError, match="has no label store"):
+        peek(searched / part)

@@ -2,7 +2,7 @@ import copy
 import re
 
 import pytest
-from searches import landscape_of, plain, record_of, trials, verdict, with_students
+from searches import landscape_of, plain, recorded, trials, verdict, with_students
 from test_write import tags
 from typer.testing import CliRunner
 
@@ -10,14 +10,15 @@ from limbeck.cli import app
 from limbeck.errors import DataError
 from limbeck.files import write_json
 from limbeck.record import write_record
-from limbeck.report import search_sentence, write_report
+from limbeck.report import landscape_of as read_landscape
+from limbeck.report import record_of, search_sentence, write_report
 from limbeck.report.search import search_markdown
 from made_trials import drawn, trial
 
 
 @pytest.fixture
 def search(record):
-    return record_of(record)
+    return recorded(record)
 
 
 def section(text, title):
@@ -191,7 +192,56 @@ def test_the_verb_writes_it_anew(tmp_path, search):
     assert (tmp_path / "landscape.svg").exists()
 
 
-def test_without_its_landscape_there_is_no_report(tmp_path, search):
-    with pytest.raises(DataError, match=r"landscape\.json does not exist"):
+@pytest.mark.parametrize(
+    ("text", "came"),
+    [
+        (None, r"landscape\.json does not exist"),
+        ('{"format": 1', r"landscape\.json is not readable JSON"),
+        ("[]", "is no object"),
+        ('{"format": 1, "trials": {}}', "lacks examples, steps, space, trials"),
+    ],
+)
+def test_without_its_landscape_there_is_no_report(tmp_path, search, text, came):
+    if text is not None:
+        (tmp_path / "landscape.json").write_text(text)
+    before = list(tmp_path.iterdir())
+    with pytest.raises(DataError, match=came) as caught:
         write_report(tmp_path, search)
-    assert not list(tmp_path.iterdir())
+    assert caught.value.do == "limbeck tune RECIPE --resume writes it anew"
+    assert list(tmp_path.iterdir()) == before
+
+
+def test_every_landscape_can_be_read_again(tmp_path):
+    for made in (plain(), with_students(), landscape_of([]), landscape_of(drawn(0, trials=1), own=None)):
+        write_json(tmp_path / "landscape.json", made)
+        assert read_landscape(tmp_path) == made
+
+
+def test_a_landscape_of_a_newer_format_is_left_to_a_newer_limbeck(tmp_path):
+    write_json(tmp_path / "landscape.json", plain() | {"format": 2})
+    with pytest.raises(DataError, match="has format 2"):
+        read_landscape(tmp_path)
+
+
+@pytest.mark.parametrize("over", [True, False])
+def test_what_has_no_report_names_the_search_that_has(tmp_path, search, over):
+    out = tmp_path / "run"
+    for name in ("trials/0007", "proof/own"):
+        (out / "tune" / name).mkdir(parents=True)
+    (out / "tune/search.json").write_text("{}")
+    if over:
+        write_record(out / "tune", search)
+    tune = out / "tune"
+    for directory in (out, tune / "trials/0007", tune / "proof/own", *([] if over else [tune])):
+        done = CliRunner().invoke(app, ["report", str(directory)])
+        assert isinstance(done.exception, DataError)
+        if over:
+            assert done.exception.came == f"{directory} has no report of its own, only the search in {tune}"
+            assert done.exception.do == f"limbeck report {tune}"
+        else:
+            assert done.exception.came == f"{tune} is not over"
+
+
+def test_what_is_no_run_has_no_record(tmp_path):
+    with pytest.raises(DataError, match=r"record\.json does not exist"):
+        record_of(tmp_path)

@@ -9,7 +9,7 @@ from limbeck.cli.output import print_json
 
 
 def peek(
-    run: Annotated[Path, typer.Argument(help="The directory of a run.")],
+    run: Annotated[Path, typer.Argument(help="The directory of a run, or of a search, a trial or a proof in it.")],
     example: Annotated[
         int | None, typer.Option(help="Its number in the label store; by default one with a loud whisper.")
     ] = None,

@@ -9,7 +9,7 @@ from limbeck.cli.output import print_json
 
 
 def report(
-    run: Annotated[Path, typer.Argument(help="The directory of a run or of a search.")],
+    run: Annotated[Path, typer.Argument(help="The directory of a run, of a search or of a proof.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
 ) -> None:
     """Write report.md and report.html of a run or a search anew from its record, and print the Markdown.
@@ -19,10 +19,9 @@ def report(
 
         limbeck report runs/first --json
     """
-    from limbeck.record import read_record
-    from limbeck.report import markdown_of, write_report
+    from limbeck.report import markdown_of, record_of, write_report
 
-    record = read_record(run)
+    record = record_of(run)
     write_report(run, record)
     if as_json:
         print_json(record)

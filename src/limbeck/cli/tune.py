@@ -63,8 +63,7 @@ def tune(
 
 def _tell(plan: "Recipe", record: dict[str, Any], as_json: bool) -> None:
     """Write the report, and say what came of the search."""
-    from limbeck.files import read_json
-    from limbeck.report import search_lines, write_report
+    from limbeck.report import landscape_of, search_lines, write_report
     from limbeck.tuning import directory_of
 
     directory = directory_of(plan)
@@ -72,6 +71,6 @@ def _tell(plan: "Recipe", record: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print_json(record)
         return
-    for line in search_lines(record, read_json(directory / "landscape.json")):
+    for line in search_lines(record, landscape_of(directory)):
         print(line)
     print(f"recipe: {directory / 'best.yaml'}\nreport: {path}")

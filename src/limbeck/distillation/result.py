@@ -9,11 +9,10 @@ from typing import Any
 from torch import nn
 
 from limbeck.data import AnyPreprocess
-from limbeck.files import read_json
 from limbeck.measurement import Verdict
 from limbeck.recipe import Recipe, read_recipe
 from limbeck.record import read_record
-from limbeck.report import closing_sentence, search_lines
+from limbeck.report import closing_sentence, landscape_of, search_lines
 from limbeck.teachers import SavedModel, load_model
 
 
@@ -97,7 +96,7 @@ class SearchResult:
     @property
     def landscape(self) -> dict[str, Any]:
         """Every trial and what they tell together; docs/tuning.md has every key."""
-        return dict(read_json(self.directory / "landscape.json"))
+        return landscape_of(self.directory)
 
     @property
     def proof(self) -> Result:

@@ -3,6 +3,7 @@
 from limbeck.report.demo import demo_markdown
 from limbeck.report.markdown import closing_sentence, report_markdown
 from limbeck.report.peek import Peek, peek, peek_json, peek_text
+from limbeck.report.places import landscape_of, record_of
 from limbeck.report.search import search_lines, search_sentence
 from limbeck.report.write import markdown_of, write_report
 
@@ -10,10 +11,12 @@ __all__ = [
     "Peek",
     "closing_sentence",
     "demo_markdown",
+    "landscape_of",
     "markdown_of",
     "peek",
     "peek_json",
     "peek_text",
+    "record_of",
     "report_markdown",
     "search_lines",
     "search_sentence",

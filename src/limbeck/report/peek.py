@@ -15,6 +15,7 @@ from limbeck.data import UNLABELLED, Examples
 from limbeck.errors import DataError, RecipeError
 from limbeck.files import read_json
 from limbeck.recipe import GivenData, read_recipe
+from limbeck.report.places import search_around
 from limbeck.rundir import ORIGIN, RESOLVED
 from limbeck.teachers import read_answers, spread
 
@@ -57,14 +58,16 @@ def peek(run: Path, example: int | None = None, temperatures: tuple[float, ...] 
     """Look at one stored answer of a run.
 
     Args:
-        run: the directory of the run.
+        run: the directory of the run, or of a search, a trial or a proof, whose labels lie in the run above.
         example: its number in the store; None takes the one with the loudest whisper, see `loudest_whisper`.
         temperatures: to look at, each above 0; None is 1, 4 and 10, or those at which a top-k store knows its tails.
 
     Raises:
-        DataError: the run has no label store.
+        DataError: there is no label store.
         RecipeError: no such example, or a temperature that is not positive.
     """
+    search = search_around(run)
+    run = run if search is None else search.parent
     keys, signal, classes = read_answers(_store(run))
     if temperatures is None:
         temperatures = TEMPERATURES if signal.top is None else tuple(signal.top.tails)
@@ -109,7 +112,7 @@ def _store(run: Path) -> Path:
     if not stores:
         raise DataError(
             f"{run} has no label store",
-            expected="a run whose teacher has been asked: RUN/labels/*/manifest.json",
+            expected="a run whose teacher has been asked (RUN/labels/*/manifest.json), or a part of its search",
             do="run limbeck distill first, or name another run",
         )
     return stores[-1].parent

@@ -6,12 +6,11 @@ from pathlib import Path
 from markdown_it import MarkdownIt
 
 from limbeck.errors import DataError
-from limbeck.files import read_json, write_text
+from limbeck.files import write_text
 from limbeck.report.markdown import report_markdown
 from limbeck.report.parts import Record
+from limbeck.report.places import landscape_of
 from limbeck.report.search import search_markdown
-
-LANDSCAPE = "landscape.json"
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -49,7 +48,8 @@ def write_report(directory: Path, record: Record) -> Path:
     A search has figures too: files beside the Markdown, parts of the page.
 
     Raises:
-        DataError: it is not the record of a whole run or search, or landscape.json is not beside that of a search.
+        DataError: it is not the record of a whole run or search, or landscape.json beside that of a search is missing
+            or damaged.
     """
     if "verdicts" not in record:
         raise DataError(
@@ -73,9 +73,9 @@ def markdown_of(directory: Path, record: Record) -> str:
     """The report on a run or a search as Markdown.
 
     Raises:
-        DataError: landscape.json is not beside the record of a search.
+        DataError: landscape.json beside the record of a search is missing or damaged.
     """
-    return search_markdown(record, read_json(directory / LANDSCAPE)) if _is_search(record) else report_markdown(record)
+    return search_markdown(record, landscape_of(directory)) if _is_search(record) else report_markdown(record)
 
 
 def _figures(directory: Path, record: Record) -> dict[str, str]:
@@ -83,7 +83,7 @@ def _figures(directory: Path, record: Record) -> dict[str, str]:
         return {}
     from limbeck.report.charts import charts  # Matplotlib takes half a second, and runs have no figures
 
-    return charts(read_json(directory / LANDSCAPE))
+    return charts(landscape_of(directory))
 
 
 def _is_search(record: Record) -> bool:
