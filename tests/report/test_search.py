@@ -11,7 +11,7 @@ from limbeck.errors import DataError
 from limbeck.files import write_json
 from limbeck.record import write_record
 from limbeck.report import landscape_of as read_landscape
-from limbeck.report import record_of, search_sentence, write_report
+from limbeck.report import record_of, search_lines, search_sentence, write_report
 from limbeck.report.search import search_markdown
 from made_trials import drawn, trial
 
@@ -46,6 +46,63 @@ def test_the_first_line_says_which_temperatures_are_as_good(search):
     assert search_sentence(search, made).endswith(f"Any{said[3:]}.")
     del made["plateau"]["temperature"]
     assert search_sentence(search, made).endswith("so the search helped.")
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        (0.938, ""),
+        (0.955, " Without a teacher the student got 95.5 % on validation, more than with the best setting."),
+        (0.99, " Without a teacher the student got 99.0 % on validation, more than with any setting that was tried."),
+    ],
+)
+def test_it_says_where_no_teacher_is_better_on_validation(search, value, says):
+    made = plain()
+    made["trials"][0]["value"] = value
+    made["trials"][5]["value"] = 0.96
+    assert made["trials"][made["best"]]["value"] < 0.955
+    assert search_sentence(search, made).startswith(
+        f"{search['verdict']['arm']} {search['verdicts'][0]['sentence']}, so the search helped.{says} Any temperature "
+    )
+
+
+@pytest.mark.parametrize("against", ["scratch", "own-scratch"])
+def test_it_says_where_no_teacher_is_better_on_test(search, against):
+    search["verdicts"][1] = verdict("WORSE", -0.0091, against=against)
+    made = plain()
+    says = " Without a teacher the student did better on the test set than with the best setting, by 0.9 points. "
+    assert says in search_lines(search, made)[-1]
+    assert says in search_markdown(search, made).split("\n\n")[1]
+    made["trials"][0]["value"] = 0.99
+    assert (
+        "Without a teacher the student got 99.0 % on validation, more than with any setting that was tried, and did "
+        "better on the test set than with the best setting, by 0.9 points. "
+    ) in search_sentence(search, made)
+    search["verdicts"][1] = verdict("WORSE", -0.0091, arm="own", against=against)
+    assert "on the test set than" not in search_sentence(search, made)
+
+
+@pytest.mark.parametrize(
+    ("searched", "words"),
+    [
+        (("temperature",), None),
+        (("lr",), "the learning rate of the best setting"),
+        (("student", "lr"), "the student and learning rate of the best setting"),
+    ],
+)
+def test_it_says_whose_student_and_learning_rate_scratch_has(search, searched, words):
+    made = plain() | {"space": {name: {"low": 1, "high": 2, "log": False} for name in searched}}
+    found = section(search_markdown(search, made), "The proof")
+    assert ("The arm scratch has" in found) == (words is not None)
+    if words is None:
+        return
+    assert f"The arm scratch has {words}, chosen for what hears the teacher, not for it." in found
+    search["arms"]["own-scratch"] = search["arms"]["scratch"]
+    search["verdicts"].append(verdict("BEATS", 0.01, arm="own", against="own-scratch"))
+    found = section(search_markdown(search, made), "The proof")
+    assert found.rstrip().endswith(f"and has the recipe's own {words.removeprefix('the ').split(' of ')[0]}.")
+    assert "| own-scratch | " in found
+    assert "- own BEATS own-scratch by 1.0 points" in found
 
 
 def test_a_setting_of_its_own_that_is_the_best_is_not_compared(search):

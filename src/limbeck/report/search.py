@@ -17,6 +17,8 @@ _MEANING = {
     "WORSE": ", so the search chose worse than the recipe does by itself",
     "NOT COMPARED": "",
 }
+_BARE = ("scratch", "own-scratch")
+"""Arms that hear no teacher."""
 
 
 def search_markdown(record: Record, landscape: Landscape) -> str:
@@ -34,7 +36,7 @@ def search_markdown(record: Record, landscape: Landscape) -> str:
         _trials(record, landscape),
         _importances(landscape),
         _front(landscape),
-        _proof(record),
+        _proof(record, landscape),
         _budget(record),
         _notes(record),
         _again(record),
@@ -43,10 +45,25 @@ def search_markdown(record: Record, landscape: Landscape) -> str:
 
 
 def search_sentence(record: Record, landscape: Landscape) -> str:
-    """Whether the search helped, and which temperatures are as good as the best, in a line."""
+    """Whether the search helped, whether a teacher was of any use, and which temperatures are as good as the best."""
     verdict = Verdict.from_dict(record["verdict"])
     plateau = landscape["plateau"].get("temperature", {"sentence": ""})["sentence"]
-    return f"{verdict.arm} {verdict}{_MEANING[verdict.word]}." + f" {_upper(plateau)}." * bool(plateau)
+    said = filter(None, (_without_teacher(record, landscape), _upper(plateau)))
+    return " ".join([f"{verdict.arm} {verdict}{_MEANING[verdict.word]}.", *(f"{sentence}." for sentence in said)])
+
+
+def _without_teacher(record: Record, landscape: Landscape) -> str:
+    """Where a student did better without a teacher than with the best setting; nothing where it did not."""
+    found, bare = [], no_teacher(landscape)
+    if bare is not None and landscape["best"] is not None and bare["value"] > best_of(landscape)["value"]:
+        highest = max(trial["value"] for trial in taught(landscape))
+        than = "any setting that was tried" if bare["value"] > highest else "the best setting"
+        found.append(f"got {percent(bare['value'])} on validation, more than with {than}")
+    worse = [verdict for verdict in record["verdicts"] if (verdict["arm"], verdict["word"]) == ("tuned", "WORSE")]
+    if lost := [verdict["difference"] for verdict in worse if verdict["against"] in _BARE]:
+        set_ = f"the {record['data']['measured_on']} set"
+        found.append(f"did better on {set_} than with the best setting, by {number(-min(lost), 100, 1)} points")
+    return f"Without a teacher the student {', and '.join(found)}" * bool(found)
 
 
 def search_lines(record: Record, landscape: Landscape) -> list[str]:
@@ -225,14 +242,24 @@ _COSTS = {"parameters": "parameters", "latency_ms": "latency"}
 # --- what it rests on ------------------------------------------------------------------------------------------------
 
 
-def _proof(record: Record) -> str:
+def _proof(record: Record, landscape: Landscape) -> str:
     data, seeds = record["data"], record["recipe"]["proof"]["seeds"]
     verdicts = "\n".join(f"- {verdict['arm']} {Verdict.from_dict(verdict)}" for verdict in record["verdicts"])
     note = (
         f"Mean ± standard deviation over {len(seeds)} fresh seed{'s' * (len(seeds) != 1)} on {data['measured']:,} "
         f"{data['measured_on']} examples."
     )
-    return f"## The proof\n\n{verdicts}\n\n{arms_table(record)}\n\n{note}"
+    return f"## The proof\n\n{verdicts}\n\n{arms_table(record)}\n\n{note}{_whose(record, landscape)}"
+
+
+def _whose(record: Record, landscape: Landscape) -> str:
+    """Of which student and learning rate scratch is, where these are searched: it is no control of its own choosing."""
+    names = [word for name, word in (("student", "student"), ("lr", "learning rate")) if name in landscape["space"]]
+    if not names or "scratch" not in record["arms"]:
+        return ""
+    both = " and ".join(names)
+    own = f"; own-scratch hears no teacher either, and has the recipe's own {both}" * ("own-scratch" in record["arms"])
+    return f" The arm scratch has the {both} of the best setting, chosen for what hears the teacher, not for it{own}."
 
 
 def _budget(record: Record) -> str:
