@@ -49,7 +49,7 @@ class Tune:
         student: alternatives to the recipe's model; none leaves it as it is.
         most_parameters: that a student may have; null for any.
         most_latency: milliseconds that a student may take for one example on one thread of this machine; null for any.
-        trials: how many settings are tried.
+        trials: how many settings are tried, the student without a teacher among them.
         seeds: students that are trained for each trial; the mean of their accuracies counts.
         seed: of the search itself, and of its students.
         prune: stop trials early whose validation curve lags behind.
@@ -78,12 +78,7 @@ class Tune:
             check_temperature(end)
         if self.alpha is not None and not (self.alpha[0] >= 0 and self.alpha[1] <= 1):
             raise ValueError(f"alpha is a share, from 0 to 1, not {list(self.alpha)}")
-        for name in ("most_parameters", "most_latency", "trials", "seeds", "jobs"):
-            value = getattr(self, name)
-            if value not in (None, "auto") and not value > 0:
-                raise ValueError(f"{name} must be above 0, not {value}")
-        if self.seed < 0:
-            raise ValueError(f"seed must be 0 or more, not {self.seed}")
+        self._check_counts()
         object.__setattr__(self, "objective", tuple(map(_checked, self.objective)))
         names = [one if isinstance(one, str) else one["name"] for one in self.objective]
         if len(set(names)) < len(names):
@@ -92,6 +87,16 @@ class Tune:
             raise ValueError("student names one model twice")
         if self.storage is not None:
             _check_url(self.storage)
+
+    def _check_counts(self) -> None:
+        for name in ("most_parameters", "most_latency", "trials", "seeds", "jobs"):
+            value = getattr(self, name)
+            if value not in (None, "auto") and not value > 0:
+                raise ValueError(f"{name} must be above 0, not {value}")
+        if self.trials < 2:
+            raise ValueError(f"trials must be 2 or more, since the first hears no teacher, not {self.trials}")
+        if self.seed < 0:
+            raise ValueError(f"seed must be 0 or more, not {self.seed}")
 
 
 def _is_range(values: Any) -> bool:

@@ -13,6 +13,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from limbeck.errors import RecipeError
 from limbeck.progress import Stop
 from limbeck.tuning.claims import FileClaims
 from limbeck.tuning.database import storage_at
@@ -44,7 +45,9 @@ def search_in(directory: Path, trials: int = 20, seed: int = 0, *, on_disk: bool
     claims = FileClaims(directory / "trials", Stop())
     with claims.alone():
         study = study_of(storage_at(url_in(directory, None)) if on_disk else memory(directory), "one", seed)
-    return Search(study, claims, OneTemperature(), FIRST, trials)  # type: ignore[arg-type]
+    search = Search(study, claims, OneTemperature(), FIRST)  # type: ignore[arg-type]
+    search.want(trials)
+    return search
 
 
 def worth(setting: Mapping[str, Any]) -> float:
@@ -142,6 +145,20 @@ def test_raised_trials_go_on_from_where_the_search_ended(tmp_path: Path):
     assert whole[:9] == short
 
 
+def test_what_is_chosen_is_chosen_once_and_ends_the_search(tmp_path: Path):
+    search, other = search_in(tmp_path, trials=4), search_in(tmp_path, trials=4)
+    finish(search)
+    other.want(6)
+    assert not search.settle_on(1, len(search.standing().results)), "more trials were asked for meanwhile"
+    finish(search)
+    assert search.settle_on(2, len(search.standing().results))
+    assert other.settle_on(3, 6)
+    assert search.choice == other.choice == 2
+    search_in(tmp_path, trials=5)
+    with pytest.raises(RecipeError, match="ended after 6"):
+        search_in(tmp_path, trials=7)
+
+
 def test_a_failed_trial_counts_and_is_never_begun_again(tmp_path: Path):
     search = search_in(tmp_path, trials=2)
     with search.next_trial() as begun:
@@ -180,10 +197,13 @@ def test_the_better_half_of_those_that_came_to_a_rung_go_on(others, passes):
     for number, value in enumerate(others, start=1):
         study.add_trial(
             optuna.trial.create_trial(
-                state=TrialState.PRUNED, user_attrs={"number": number, "result": {}}, intermediate_values={10: value}
+                state=TrialState.PRUNED,
+                user_attrs={"number": number, "setting": {}, "result": {}},
+                intermediate_values={10: value},
             )
         )
-    assert goes_on(study, 99, 10, 0.9) is passes
+    assert goes_on(study, 99, 10, 0.9, None) is passes
+    assert goes_on(study, 99, 10, 0.9, "another student")
 
 
 def test_the_one_without_a_teacher_is_no_rival_and_is_never_pruned(tmp_path: Path):
@@ -192,7 +212,7 @@ def test_the_one_without_a_teacher_is_no_rival_and_is_never_pruned(tmp_path: Pat
         assert search.report(own, 10, 0.9)
         assert search.report(nobody, 10, 0.1)
         assert search.report(nobody, 30, 0.99)
-        assert goes_on(search.study, own.number, 30, 0.9)
+        assert goes_on(search.study, own.number, 30, 0.9, None)
 
 
 SIEGE = Path(__file__).with_name("siege.py")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,12 @@ from torch import Tensor
 from limbeck.errors import DataError, Interrupted, RecipeError
 from limbeck.files import read_tensors
 from limbeck.measurement import compare
-from limbeck.pipeline import Options, run
+from limbeck.pipeline import Options, ask_teacher, run
 from limbeck.preparation import Materials, prepare
 from limbeck.recipe import read_recipe, recipe_from_tree
 from limbeck.record import read_record
-from limbeck.tuning.begin import holding_out
-from running import CLASSES, TEST, Heard, Interrupting, true_logits
+from limbeck.tuning.begin import at_work, holding_out
+from running import CLASSES, TEST, Heard, Interrupting, save_npz, true_logits
 
 pytestmark = pytest.mark.usefixtures("unsynced")
 
@@ -198,6 +199,36 @@ def test_a_student_beyond_the_limit_is_never_trained(tmp_path: Path, npz: Path):
         tune_tree(search_tree(npz, tmp_path / "one", tune={**search, "temperature": None, "alpha": None}))
 
 
+def test_the_recipes_own_student_is_held_against_itself(tmp_path: Path, npz: Path):
+    search = {"trials": 4, "jobs": 1, "student": [{"name": "mlp", "hidden": [4]}, {"name": "mlp", "hidden": [12]}]}
+    record = tune_tree(search_tree(npz, tmp_path / "run", tune=search))
+    assert {one["against"] for one in record["verdicts"] if one["arm"] == "own"} == {"own-scratch"}
+    sizes = {arm: fits[0]["parameters"] for arm, fits in record["arms"].items()}
+    assert sizes["own"] == sizes["own-scratch"] == 64 * 8 + 8 + 8 * 3 + 3
+    assert sizes["tuned"] == sizes["scratch"] != sizes["own"]
+
+
+def test_every_student_has_a_whole_trial_of_its_own(tmp_path: Path, npz: Path):
+    models = [{"name": "mlp", "hidden": [size]} for size in (1, 2, 16)]
+    tune_tree(search_tree(npz, tmp_path / "run", tune={"trials": 24, "jobs": 1, "student": models}))
+    trials = landscape_in(tmp_path / "run")["trials"][1:]
+    tried = {trial["student"] for trial in trials}
+    assert len(tried) == 3
+    assert {trial["student"] for trial in trials if trial["state"] == "complete"} == tried
+
+
+def test_a_student_with_tapped_parts_is_measured_on_the_way(tmp_path: Path, npz: Path, capfd: Any):
+    changes = {
+        "teacher.model": {"name": "convnet", "channels": [4, 8]}, "teacher.fit.epochs": 40,
+        "student.model": {"name": "convnet", "channels": [2, 4]},
+        "distill.terms": [{"weight": 1.0, "objective": {"name": "hint", "student": "conv1", "teacher": "conv1"}}],
+        "tune.trials": 3,
+    }  # fmt: skip
+    tune_tree(search_tree(npz, tmp_path / "run"), changes)
+    assert "Traceback" not in capfd.readouterr().err
+    assert all(trial["curve"] for trial in landscape_in(tmp_path / "run")["trials"])
+
+
 def test_a_setting_that_diverges_is_told_and_never_the_best(tmp_path: Path, npz: Path):
     search = {"trials": 8, "jobs": 1, "lr": [1e-3, 1e30], "alpha": None, "temperature": None}
     record = tune_tree(search_tree(npz, tmp_path / "run", tune=search))
@@ -229,13 +260,17 @@ def test_a_search_that_is_over_is_read_again(searched: Path, npz: Path):
 
 
 def test_a_concluded_search_is_not_made_longer(searched: Path, npz: Path):
-    with pytest.raises(RecipeError, match="ended after 6"):
+    with pytest.raises(RecipeError, match="is over, with 6 trials"):
         tune_tree(search_tree(npz, searched), {"tune.trials": 9}, resume=True)
 
 
 @pytest.mark.parametrize(
     ("key", "value", "named"),
-    [("tune.alpha", [0, 0.5], "space"), ("tune.seed", 1, "seed"), ("tune.prune", False, "prune")],
+    [
+        ("tune.alpha", [0, 0.5], "tune.alpha"),
+        ("tune.seed", 1, "tune.seed"),
+        ("tune.storage", "sqlite:///a.db", "storage"),
+    ],
 )
 def test_another_search_is_refused(
     tmp_path: Path, npz: Path, key: str, value: Any, named: str, monkeypatch: pytest.MonkeyPatch
@@ -268,6 +303,56 @@ def test_what_is_not_to_be_searched_is_refused(tmp_path: Path, npz: Path):
     assert not (tmp_path / "run/tune").exists()
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [("proof.seeds", [0, 1, 2], "proof.seeds changed"), ("tune.temperature", [2, 20], "tune.temperature changed")],
+)
+def test_a_search_that_is_over_answers_for_nothing_else(
+    searched: Path, npz: Path, tmp_path: Path, key: str, value: Any, words: str
+):
+    shutil.copytree(searched, tmp_path / "copy")
+    with pytest.raises(RecipeError, match=words):
+        tune_tree(search_tree(npz, tmp_path / "copy"), {key: value}, resume=True)
+
+
+def test_a_search_that_is_over_answers_for_its_data_alone(tmp_path: Path):
+    npz = save_npz(tmp_path / "data.npz")
+    tune_tree(search_tree(npz, tmp_path / "run"), {"tune.trials": 2})
+    save_npz(npz, train=180)
+    with pytest.raises(DataError, match="another training set"):
+        tune_tree(search_tree(npz, tmp_path / "run"), {"tune.trials": 2}, resume=True)
+
+
+def test_the_teacher_that_was_too_weak_leaves_no_search(tmp_path: Path, npz: Path):
+    weak = {"teacher.fit.optimizer.lr": 1e-9}
+    for _ in range(2):
+        with pytest.raises(DataError, match="clearly above"):
+            tune_tree(search_tree(npz, tmp_path / "run"), weak)
+
+
+def test_a_search_that_somebody_works_on_is_not_deleted(tmp_path: Path, npz: Path):
+    tune_tree(search_tree(npz, tmp_path / "run"), {"tune.trials": 2})
+    with at_work(tmp_path / "run/tune"), pytest.raises(DataError, match="being searched"):
+        tune_tree(search_tree(npz, tmp_path / "run"), {"tune.trials": 2}, overwrite=True)
+    tune_tree(search_tree(npz, tmp_path / "run"), {"tune.trials": 3}, overwrite=True)
+    assert len(landscape_in(tmp_path / "run")["trials"]) == 3
+
+
+def test_a_trial_believes_no_student_of_another_study(
+    searched: Path, tmp_path: Path, npz: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("limbeck.tuning.work.PAUSE", 0.0)
+    run, trials = tmp_path / "run", tmp_path / "run/tune/trials"
+    with pytest.raises(Interrupted):
+        tune_tree(search_tree(npz, run), watch=Interrupting(at=120))
+    (run / "tune/study.db").unlink()
+    (trials / "0001").rename(trials / "other")
+    (trials / "0002").rename(trials / "0001")
+    (trials / "other").rename(trials / "0002")
+    tune_tree(search_tree(npz, run), resume=True)
+    assert landscape_in(run) == landscape_in(searched)
+
+
 # --- interruptions ---------------------------------------------------------------------------------------------------
 
 
@@ -292,6 +377,23 @@ def test_two_processes_share_a_search(tmp_path: Path, npz: Path):
     assert record["search"]["trials"] == 10
     log = (tmp_path / "run/tune/helpers.log").read_text()
     assert "Traceback" not in log, log
+    assert "expected:" not in log.replace("expected: to run to the end", ""), log
+
+
+def test_helpers_search_what_their_leader_does(tmp_path: Path, npz: Path, monkeypatch: pytest.MonkeyPatch):
+    """Whatever the run's own recipe said of a search before, and however many trials were asked for at first."""
+    monkeypatch.setattr("limbeck.tuning.work.PAUSE", 0.0)
+    ask_teacher(recipe_from_tree(search_tree(npz, tmp_path / "run", tune=None), {}, where="t"), Materials(), Options())
+    narrow = {"tune.temperature": [1, 4], "tune.jobs": 2}
+    with pytest.raises(Interrupted):
+        tune_tree(search_tree(npz, tmp_path / "run"), narrow, watch=Interrupting(at=40))
+    record = tune_tree(search_tree(npz, tmp_path / "run"), {**narrow, "tune.trials": 40}, resume=True)
+    trials = landscape_in(tmp_path / "run")["trials"]
+    assert record["search"]["trials"] == len(trials) == 40
+    assert all(trial["setting"]["temperature"] <= 4 for trial in trials[1:])
+    assert len(list((tmp_path / "run/tune/proof").glob("0*"))) == 1
+    log = (tmp_path / "run/tune/helpers.log").read_text()
+    assert "expected:" not in log.replace("expected: to run to the end", ""), log
 
 
 def test_helpers_end_with_the_search(tmp_path: Path, npz: Path):

@@ -41,14 +41,11 @@ def tune(
 
         limbeck tune examples/tune.yaml --resume
     """
-    import optuna
-
     from limbeck.pipeline import Options
     from limbeck.preparation import Materials
     from limbeck.recipe import read_recipe
     from limbeck.tuning import tune
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     plan = read_recipe(recipe, changes_of(settings))
     try:
         with progress_on_stderr() as watch:

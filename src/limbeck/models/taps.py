@@ -1,7 +1,8 @@
 """Taps: what passes named parts of an unmodified network."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
@@ -47,6 +48,15 @@ class Taps:
             hook.remove()
         self._hooks.clear()
         self._kept.clear()
+
+    @contextmanager
+    def closed(self) -> Iterator[None]:
+        """Listen to nothing while the block runs."""
+        self.__exit__(None, None, None)
+        try:
+            yield
+        finally:
+            self.__enter__()
 
     def take(self) -> dict[str, Tensor]:
         """What passed each tap in the forward pass since the last call, [N, ...] by name; the last pass, if several.

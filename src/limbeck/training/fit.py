@@ -20,7 +20,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from limbeck.data import derive_seed
 from limbeck.errors import RecipeError
 from limbeck.files import digest_tensors
-from limbeck.models import evaluating, layout_of
+from limbeck.models import layout_of
 from limbeck.progress import interruption
 from limbeck.training.checkpoint import Checkpoints
 from limbeck.training.learner import Learner, learner_of
@@ -117,7 +117,7 @@ def _walk(
         )  # fmt: skip
         ledger.add(step + 1, values_K, rate)
         if rungs is not None and step + 1 in rungs.after:
-            with evaluating(learner.student):
+            with learner.unheard():
                 rungs.look(step + 1, learner.student)
         due = world.leads and time.monotonic() - saved >= settings.checkpoint_seconds
         stopped_by, saving = world.agree(place.stop.number or 0, due)

@@ -4,7 +4,7 @@ Only the student is delivered. Projectors and variances train with it, are check
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -49,6 +49,12 @@ class Learner(nn.Module):
                     do="tap a later part, unfreeze this one, or checkpoint it with use_reentrant=False",
                 )
         return Signal(logits_NC, features)
+
+    @contextmanager
+    def unheard(self) -> Iterator[None]:
+        """Let the student answer somebody else while the block runs: evaluating, its taps closed."""
+        with evaluating(self.student), self._taps.closed() if self._taps is not None else nullcontext():
+            yield
 
     def values(self, term: Term, output: Signal, batch: Batch) -> Tensor:
         """The values of a term [N], before its weight.

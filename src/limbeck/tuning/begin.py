@@ -1,21 +1,30 @@
 """What a search needs before it begins: a recipe that can be searched, examples to choose on, a place of its own."""
 
+import os
 import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from limbeck.data import Splits
 from limbeck.errors import DataError, RecipeError
-from limbeck.files import disk_errors, make_directory, read_json, write_json
+from limbeck.files import disk_errors, make_directory
+from limbeck.locks import claimed, forget_claim
 from limbeck.pipeline import Options
 from limbeck.preparation import Materials, Prepared
 from limbeck.recipe import Recipe
 from limbeck.record import cores
 from limbeck.rundir import Run
 from limbeck.search_space import Tune
-from limbeck.tuning.ground import SEARCH
-from limbeck.tuning.sizes import sizes
+from limbeck.tuning.agreed import SEARCH, Agreed, agree, read_agreed, resumed
+from limbeck.tuning.database import storage_at
+from limbeck.tuning.sizes import affordable, sizes
+from limbeck.tuning.space import Space
 
+WORKERS = "workers"
+"""Where each process of a search holds a claim of its own, in the directory of the search."""
 FEWEST_LABELS = 10
 """Without which a validation set chooses nothing."""
 HELD_OUT, MOST_HELD_OUT = 1 / 5, 10_000
@@ -40,6 +49,12 @@ def check_tunable(recipe: Recipe, processes: int) -> None:
             expected="test: the validation set chooses the setting, so it cannot prove it",
             do="leave proof.on out",
         )
+    if "distilled" not in recipe.proof.arms:
+        raise RecipeError(
+            f"proof.arms is {', '.join(recipe.proof.arms)}",
+            expected="distilled among them: the arm whose settings are searched",
+            do="set proof.arms: [distilled, scratch]",
+        )
 
 
 def holding_out(recipe: Recipe, splits: Splits) -> Recipe:
@@ -61,39 +76,84 @@ def check_labels(data: Prepared) -> None:
         )
 
 
-def check_begun(directory: Path, options: Options, *, leads: bool) -> None:
-    """Refuse a search that is there already, unless the user said what to do with it."""
-    begun = (directory / SEARCH).exists()
+def check_begun(recipe: Recipe, directory: Path, options: Options) -> None:
+    """Refuse a search that is there already, unless the user said what to do with it.
+
+    Raises:
+        RecipeError: both ways out are named.
+        DataError: it is to be deleted, and somebody works on it.
+    """
     if options.resume and options.overwrite:
         raise RecipeError("--resume came with --overwrite", expected="one of them", do="choose")
+    if options.overwrite and recipe.tune is not None and recipe.tune.storage is not None:
+        raise RecipeError(
+            "--overwrite came with tune.storage",
+            expected="a search in its own directory, which nobody else may be working on",
+            do="set another tune.seed, which is another search, or another database",
+        )
+    # What ended before the teacher had been asked is begun anew without a word.
+    begun = (directory / SEARCH).exists() and bool(read_agreed(directory).identity or options.overwrite)
     if begun and not (options.resume or options.overwrite):
         raise RecipeError(
             f"{directory} holds a search",
             expected="none yet, or a word on what to do with it",
             do="--resume goes on with it, or works on it beside others; --overwrite deletes it; or set another out",
         )
-    if not options.overwrite:
-        return
-    if not leads:
-        raise DataError(
-            f"{directory} is being searched by another process",
-            expected="a search that nobody works on, to be deleted",
-            do="stop the others, or use --resume to work beside them",
-        )
-    if directory.exists():
+    if options.overwrite and directory.exists():
+        if not _is_idle(directory):
+            raise DataError(
+                f"{directory} is being searched by another process",
+                expected="a search that nobody works on, to be deleted",
+                do="stop the others, or use --resume to work beside them",
+            )
         with disk_errors(directory):
             shutil.rmtree(directory)
 
 
-def begin(recipe: Recipe, opened: Run, directory: Path, data: Prepared, materials: Materials) -> int:
-    """Write down what all processes are to agree on, unless that was done; returns the threads of a trial."""
-    path = directory / SEARCH
-    if not path.exists():
+@contextmanager
+def at_work(directory: Path) -> Iterator[None]:
+    """Let others see that this process works on a search, for as long as the block runs."""
+    name = directory / WORKERS / f"{socket.gethostname()}-{os.getpid()}"
+    with claimed(name):
+        yield
+    forget_claim(name)
+
+
+def _is_idle(directory: Path) -> bool:
+    """Whether nobody works on a search; whoever asks has the run to itself, so that nobody begins to."""
+    for lock in (directory / WORKERS).glob(".lock-*"):
+        with claimed(lock.with_name(lock.name.removeprefix(".lock-"))) as free:
+            if not free:
+                return False
+    return True
+
+
+def begin(recipe: Recipe, opened: Run, directory: Path, data: Prepared, materials: Materials) -> Agreed:
+    """Write down what all processes are to agree on, or hold it against what was.
+
+    Raises:
+        RecipeError: the search there is another one, no student is within the limits, or nothing is left to vary.
+        DataError: the database does not answer.
+    """
+    tune = recipe.tune or Tune()
+    threads = 1 if recipe.fit.threads == "auto" else recipe.fit.threads
+    if (directory / SEARCH).exists():
+        before = read_agreed(directory)
+        agreed = resumed(before, tune, jobs_of(opened, before.threads), directory)
+    else:
         make_directory(directory)
-        threads = 1 if recipe.fit.threads == "auto" else recipe.fit.threads
-        jobs = jobs_of(opened, threads)
-        write_json(path, {"threads": threads, "jobs": jobs, "students": sizes(opened, data, materials)})
-    return int(read_json(path)["threads"])
+        agreed = Agreed(
+            tune=tune,
+            threads=threads,
+            jobs=jobs_of(opened, threads),
+            students=sizes(opened, data, materials),
+        )
+    # Before the teacher is trained or asked: an hour later would be late.
+    Space.of(affordable(replace(recipe, tune=agreed.tune), agreed.students))
+    if tune.storage is not None:
+        storage_at(tune.storage)
+    agree(directory, agreed)
+    return agreed
 
 
 def jobs_of(opened: Run, threads: int) -> int:

@@ -4,16 +4,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from limbeck.errors import DataError
-from limbeck.files import describe, read_json, write_json, write_text
+from limbeck.files import describe, write_json, write_text
 from limbeck.recipe import tree_of
 from limbeck.recipe_text import write_yaml
 from limbeck.record import RECORD, read_record, write_record
 from limbeck.rundir import Run
-from limbeck.tuning.confirm import confirm, verdicts
-from limbeck.tuning.ground import SEARCH, Ground, changed
+from limbeck.tuning.agreed import read_agreed
+from limbeck.tuning.confirm import OWN_SCRATCH, confirm, verdicts
+from limbeck.tuning.ground import Ground, changed
 from limbeck.tuning.landscape import landscape
-from limbeck.tuning.results import Origin, TrialResult
+from limbeck.tuning.results import TrialResult
 from limbeck.tuning.study import Search
+from limbeck.tuning.work import work
 
 BEST, LANDSCAPE = "best.yaml", "landscape.json"
 """The recipe for the best setting, and all that was found."""
@@ -22,21 +24,14 @@ GRID = 64
 
 
 def conclude(search: Search, ground: Ground) -> dict[str, Any]:
-    """Choose, prove, and write down; returns the record of the search.
+    """Work until a trial is chosen, prove it, and write down what was found; returns the record of the search.
 
     Raises:
         DataError: no trial came to its end.
         Interrupted: a stop was asked for after a safe checkpoint.
     """
-    results = search.standing().results
-    found = _landscape(results, search, ground)
-    best = next((result for result in results if result.number == found["best"]), None)
-    if best is None:
-        raise DataError(
-            f"none of {len(results)} trials came to its end: {_reasons(results)}",
-            expected="at least one whose student could be measured",
-            do="look at the settings, fit.optimizer.lr first",
-        )
+    results, found = _chosen(search, ground)
+    best = next(result for result in results if result.number == found["best"])
     changes = search.space.changes(best.setting)
     with ground.turn("choice"):
         write_json(ground.directory / LANDSCAPE, found)
@@ -49,15 +44,35 @@ def conclude(search: Search, ground: Ground) -> dict[str, Any]:
     return read_record(ground.directory)
 
 
+def _chosen(search: Search, ground: Ground) -> tuple[Sequence[TrialResult], dict[str, Any]]:
+    """Run trials until one is chosen; what came of all, and what they say together.
+
+    Whoever asks for more trials before that is given them; after that nobody is.
+    """
+    while True:
+        work(search, ground)
+        results = search.standing().results
+        found = _landscape(results, search, ground)
+        if found["best"] is None:
+            raise DataError(
+                f"none of {len(results)} trials that hear the teacher came to its end: {_reasons(results)}",
+                expected="at least one whose student could be measured",
+                do="look at the settings, fit.optimizer.lr first; or raise tune.trials with --resume",
+            )
+        if search.settle_on(found["best"], len(results)):
+            # Another machine may have chosen, with other libraries: there is one choice.
+            return results, found | {"best": search.choice}
+
+
 def _landscape(results: Sequence[TrialResult], search: Search, ground: Ground) -> dict[str, Any]:
     return landscape(
         results,
         search.space.facts(),
-        read_json(ground.directory / SEARCH)["students"],
+        read_agreed(ground.directory).students,
         examples=int(ground.validation.labelled.sum()),
         steps=ground.steps,
-        own=_number_of(results, "own"),
-        guess=_number_of(results, "first guess"),
+        own=_number_of(results, search.space.own()),
+        guess=_number_of(results, search.guess),
     )
 
 
@@ -70,6 +85,7 @@ def _record(
     arms = {"tuned": tuned["arms"].pop("distilled"), **tuned["arms"]}
     if "own" in proof:
         arms["own"] = proof["own"]["arms"]["distilled"]
+        arms |= {OWN_SCRATCH: proof["own"]["arms"]["scratch"]} if "scratch" in proof["own"]["arms"] else {}
     return {
         "kind": "search",
         "verdict": found[0],
@@ -97,15 +113,16 @@ def _cost(results: Sequence[TrialResult], ground: Ground) -> dict[str, Any]:
         "seconds": sum(result.seconds for result in results),
         "student_epochs": steps * fit.batch_size / examples,
         "grid_epochs": GRID * len(ground.seeds) * ground.steps * fit.batch_size / examples,
-        "jobs": read_json(ground.directory / SEARCH)["jobs"],
+        "jobs": read_agreed(ground.directory).jobs,
         "labels_held_out": int(ground.validation.labelled.sum()),
     }
 
 
-def _number_of(results: Sequence[TrialResult], origin: Origin) -> int | None:
-    return next((result.number for result in results if result.origin == origin), None)
+def _number_of(results: Sequence[TrialResult], setting: Mapping[str, Any] | None) -> int | None:
+    """Of the trial of a setting, wherever that came from."""
+    return next((result.number for result in results if result.number and result.setting == setting), None)
 
 
 def _reasons(results: Sequence[TrialResult]) -> str:
-    reasons = dict.fromkeys(result.reason or result.state for result in results)
+    reasons = dict.fromkeys(result.reason or result.state for result in results if result.state != "complete")
     return "; ".join(list(reasons)[:3])

@@ -6,13 +6,14 @@ whether the choice helped.
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from limbeck.data import Examples
-from limbeck.files import read_json, read_tensors, write_json
+from limbeck.files import read_tensors
 from limbeck.locks import claimed
 from limbeck.measurement import Verdict, compare, correct
 from limbeck.pipeline import train_arm
@@ -20,8 +21,11 @@ from limbeck.proof import PREDICTIONS, judge
 from limbeck.record import RECORD
 from limbeck.rundir import Run
 from limbeck.training import ArmName
-from limbeck.tuning.ground import WAIT, Ground
+from limbeck.tuning.agreed import read_agreed
+from limbeck.tuning.ground import LONGEST_WAIT, WAIT, Ground, begin_run
 
+OWN_SCRATCH = "own-scratch"
+"""The recipe's own student without a teacher, where the best setting has another student, or another learning rate."""
 PROOF = "proof"
 """Under which the two runs lie, each one that `limbeck report` and `limbeck peek` read."""
 
@@ -40,19 +44,25 @@ def confirm(ground: Ground, number: int, best: Mapping[str, Any], *, own_is_best
     """
     runs = {"tuned": ground.run(f"{PROOF}/{number:04d}", best)}
     if not own_is_best:
-        runs["own"] = ground.run(f"{PROOF}/own", {"proof.arms": ["distilled"]})
-    left = [(opened, arm, seed) for opened in runs.values() for seed, arm in _students(opened)]
+        apart = any(key.startswith(("fit.", "student.")) for key in best)
+        arms = ["distilled", *(arm for arm in ground.opened.recipe.proof.arms if arm == "scratch" and apart)]
+        runs["own"] = ground.run(f"{PROOF}/own", {"proof.arms": arms})
+    for opened in runs.values():
+        begin_run(opened)
+    left, wait = [(opened, arm, seed) for opened in runs.values() for seed, arm in _students(opened)], WAIT
     while left:
         before = len(left)
         left = [student for student in left if not _trained(ground, *student)]
         if len(left) == before:
             ground.opened.stop.raise_if_asked("run the same command again with --resume")
-            time.sleep(WAIT)
+            time.sleep(wait)
+            wait = min(2 * wait, LONGEST_WAIT)
     for opened in runs.values():
         with ground.turn(f"{PROOF}-{opened.directory.name}"):
             if not (opened.directory / RECORD).exists():
-                _begin(ground, opened)
-                judge(opened, ground.data, ground.teaching)
+                # Where another process looked at the teacher, it has written down what it saw.
+                found = {**read_agreed(ground.directory).found, **ground.teaching.found}
+                judge(opened, ground.data, replace(ground.teaching, found=found))
     return runs
 
 
@@ -69,11 +79,6 @@ def _trained(ground: Ground, opened: Run, arm: ArmName, seed: int) -> bool:
         return mine
 
 
-def _begin(ground: Ground, opened: Run) -> None:
-    """What a run leaves besides its students."""
-    write_json(opened.directory / "environment.json", read_json(ground.opened.directory / "environment.json"))
-
-
 def verdicts(runs: Mapping[str, Run], measured: Examples) -> tuple[Verdict, ...]:
     """Whether tuning helped, and what either setting is worth beside the student without a teacher.
 
@@ -82,11 +87,12 @@ def verdicts(runs: Mapping[str, Run], measured: Examples) -> tuple[Verdict, ...]
         measured: what they were measured on.
     """
     rights = {name: _rights(opened, "distilled", measured) for name, opened in runs.items()}
-    tuned = runs["tuned"]
-    if "scratch" in tuned.recipe.proof.arms:
-        rights["scratch"] = _rights(tuned, "scratch", measured)
-    seeds = tuned.recipe.proof.seeds
-    pairs = [pair for pair in (("tuned", "own"), ("tuned", "scratch"), ("own", "scratch")) if set(pair) <= set(rights)]
+    for name, opened in runs.items():
+        if "scratch" in opened.recipe.proof.arms:
+            rights["scratch" if name == "tuned" else OWN_SCRATCH] = _rights(opened, "scratch", measured)
+    seeds = runs["tuned"].recipe.proof.seeds
+    against = OWN_SCRATCH if OWN_SCRATCH in rights else "scratch"
+    pairs = [pair for pair in (("tuned", "own"), ("tuned", "scratch"), ("own", against)) if set(pair) <= set(rights)]
     found = [compare(rights[a], rights[b], arm=a, against=b, seeds=seeds) for a, b in pairs]
     return tuple(found if "own" in rights else [_nothing_to_compare(seeds, rights["tuned"].shape[1]), *found])
 

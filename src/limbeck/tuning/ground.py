@@ -1,23 +1,26 @@
 """What all trials of a search stand on: the data, the teacher's answers, the recipe that each of them changes."""
 
+import shutil
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from limbeck.data import Examples
+from limbeck.files import disk_errors, make_directory, write_json, write_text
 from limbeck.locks import turn
 from limbeck.preparation import Materials, Prepared
 from limbeck.progress import Watch
 from limbeck.recipe import Recipe, recipe_from_tree, tree_of
-from limbeck.rundir import Run
+from limbeck.recipe_text import write_yaml
+from limbeck.record import environment
+from limbeck.rundir import RESOLVED, Run
 from limbeck.search_space import Tune
 from limbeck.teaching import Teaching
 
-SEARCH = "search.json"
-"""What all processes of a search agree on."""
-WAIT = 0.1
-"""Seconds between two looks at what other processes are at."""
+WAIT, LONGEST_WAIT = 0.1, 2.0
+"""Seconds between two looks at what other processes are at, twice as many after each, up to the second."""
 SEARCH_SEEDS = 1000
 """From which the seeds of trials are counted: far from those of a proof, which must be fresh."""
 
@@ -79,7 +82,7 @@ class Ground:
         """The same, with another watcher of its fits."""
         return replace(self, opened=replace(self.opened, watch=watch))
 
-    def turn(self, name: str) -> Any:
+    def turn(self, name: str) -> AbstractContextManager[None]:
         """The claim of that name, once whoever holds it lets go."""
         return turn(self.directory / name, self.opened.stop)
 
@@ -87,3 +90,15 @@ class Ground:
 def changed(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
     """A recipe with other values at some dotted keys, and without a search."""
     return recipe_from_tree(tree_of(recipe), {"tune": None, **changes}, where="the search")
+
+
+def begin_run(opened: Run) -> None:
+    """Write what a run begins with; what lies there of another recipe goes."""
+    path, text = opened.directory / RESOLVED, write_yaml(tree_of(opened.recipe))
+    with disk_errors(opened.directory):
+        if path.exists() and path.read_text(encoding="utf-8") != text:
+            shutil.rmtree(opened.directory)
+    if not path.exists():
+        make_directory(opened.directory)
+        write_json(opened.directory / "environment.json", environment())
+        write_text(path, text)

@@ -1,5 +1,6 @@
 """Further processes on this machine that work on the same search, for as long as the one that started them."""
 
+import logging
 import os
 import signal
 import subprocess
@@ -14,6 +15,8 @@ from typing import IO
 from limbeck.files import disk_errors
 from limbeck.progress import Stop
 from limbeck.rundir import RESOLVED
+
+_log = logging.getLogger(__name__)
 
 PATIENCE = 20.0
 """Seconds that helpers have to save what they are at, before they are killed."""
@@ -33,6 +36,8 @@ def helpers(count: int, run: Path, threads: int, log: Path) -> Iterator[None]:
     try:
         yield
     finally:
+        if any(process.poll() for process in started):
+            _log.warning("a helper has failed, and others did its work; what it said is in %s", log)
         _end(started)
 
 

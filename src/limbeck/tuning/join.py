@@ -4,17 +4,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from limbeck.errors import RecipeError
-from limbeck.files import digest, read_json, write_json
-from limbeck.guess import Guess, guess_of
+from limbeck.files import digest
+from limbeck.guess import guess_of
 from limbeck.preparation import Materials, Prepared
 from limbeck.recipe import tree_of
 from limbeck.rundir import Run
 from limbeck.students import check_students, check_terms, new_student
 from limbeck.teaching import Teaching
+from limbeck.tuning.agreed import Agreed, agree, check_identity, read_agreed
 from limbeck.tuning.claims import claims_of
 from limbeck.tuning.database import shown, storage_at
-from limbeck.tuning.ground import SEARCH, Ground, changed
+from limbeck.tuning.ground import Ground, changed
 from limbeck.tuning.results import Origin
 from limbeck.tuning.sizes import affordable
 from limbeck.tuning.space import Space
@@ -22,70 +22,65 @@ from limbeck.tuning.study import Search, study_of
 from limbeck.tuning.trial import TRIALS
 
 
-def ground_of(opened: Run, directory: Path, data: Prepared, teaching: Teaching, materials: Materials) -> Ground:
-    """What the trials stand on: the recipe with its first guess made, and with the threads of a trial."""
-    recipe = teaching.recipe
-    threads = int(read_json(directory / SEARCH)["threads"])
-    recipe = replace(recipe, fit=replace(recipe.fit, threads=threads))
+def ground_of(
+    opened: Run, directory: Path, data: Prepared, teaching: Teaching, materials: Materials, agreed: Agreed
+) -> Ground:
+    """What the trials stand on: the recipe with its first guess made, the search agreed on, the threads of a trial."""
+    recipe = replace(teaching.recipe, tune=agreed.tune, fit=replace(teaching.recipe.fit, threads=agreed.threads))
     return Ground(replace(opened, recipe=recipe), directory, data, teaching, materials)
 
 
-def search_on(ground: Ground, url: str) -> Search:
-    """The search as all its processes see it, in the database at a URL.
+def search_on(ground: Ground, url: str, trials: int) -> Search:
+    """The search as all its processes see it, in the database at a URL, with at least so many trials to be made.
 
     Raises:
-        RecipeError: no student is within the limits, the loss of an alternative cannot be formed, or the search in the
-            directory was begun with other settings.
+        RecipeError: no student is within the limits, the loss of an alternative cannot be formed, or the search was
+            begun with other settings, data or answers.
     """
-    students = read_json(ground.directory / SEARCH)["students"]
-    space = Space.of(affordable(ground.opened.recipe, students))
-    first_guess = guess_of(ground.teaching.signals, ground.data)
-    _check_alternatives(ground, space)
-    identity = _identity(ground, space)
+    identity = _identity(ground)
     with ground.turn("begin"):
-        begun = read_json(ground.directory / SEARCH)
-        _check_same(begun.get("identity", identity), identity, str(ground.directory))
-        write_json(ground.directory / SEARCH, {**begun, "identity": identity})
+        agreed = read_agreed(ground.directory)
+        check_identity(agreed.identity, identity, str(ground.directory))
+        agree(ground.directory, replace(agreed, identity=identity, found=agreed.found or ground.teaching.found))
     # Without the teacher's answers: a machine whose teacher says otherwise is to be told so, not left on its own.
     name = digest({**identity, "labels": None})[:16]
     claims = claims_of(ground.tune.storage, ground.directory / TRIALS, name, ground.opened.stop)
     with claims.alone():
         study = study_of(storage_at(url), name, ground.tune.seed)
-        _check_same(study.user_attrs.get("identity", identity), identity, f"the study {name} in {shown(url)}")
+        check_identity(study.user_attrs.get("identity", {}), identity, f"the study {name} in {shown(url)}")
         study.set_user_attr("identity", identity)
-    return Search(study, claims, space, _first(space, first_guess), ground.tune.trials)
+        # Of the first machine: another may be slower, and a student that is tried here must be tried there.
+        students = study.user_attrs.get("students", agreed.students)
+        study.set_user_attr("students", students)
+    space = Space.of(affordable(ground.opened.recipe, students))
+    _check_alternatives(ground, space)
+    guessed = guess_of(ground.teaching.signals, ground.data)
+    guess = space.with_guess(guessed.temperature, guessed.alpha)
+    search = Search(study, claims, space, _first(space, guess), guess)
+    search.want(trials)
+    return search
 
 
-def _identity(ground: Ground, space: Space) -> dict[str, Any]:
+def _identity(ground: Ground) -> dict[str, Any]:
     """All that decides what a trial of some number would come to, wherever its files lie."""
+    limits = {"most_parameters": ground.tune.most_parameters, "most_latency": ground.tune.most_latency}
     tree = tree_of(replace(ground.opened.recipe, tune=None))
     return {
         "recipe": digest({key: tree[key] for key in ("student", "labels", "distill", "fit")}),
         "data": digest(ground.choosing.sha256),
         "labels": ground.teaching.store.directory.name,
-        "space": space.identity(),
+        "space": {**Space.of(ground.opened.recipe).identity(), **limits},
         "seeds": list(ground.seeds),
         "seed": ground.tune.seed,
         "prune": ground.tune.prune,
     }
 
 
-def _check_same(before: dict[str, Any], now: dict[str, Any], what: str) -> None:
-    """Hold a search against what it was begun with: trials of two searches cannot be compared."""
-    other = [name for name, value in now.items() if digest(before.get(name)) != digest(value)]
-    if other:
-        raise RecipeError(
-            f"{what} was begun with another search ({', '.join(other)} changed)",
-            expected="the same settings, data and answers of the teacher; only trials may be raised, and jobs change",
-            do="undo the change, or set another out, or --overwrite; machines that share a search need one teacher",
-        )
-
-
-def _first(space: Space, guess: Guess) -> tuple[tuple[Origin, dict[str, Any]], ...]:
+def _first(space: Space, guess: dict[str, Any] | None) -> tuple[tuple[Origin, dict[str, Any]], ...]:
     """The settings that are tried first, each once: no teacher, the recipe's own, the first guess, known ones."""
     named: list[tuple[Origin, dict[str, Any] | None]] = [
         ("own", space.own()),
-        ("first guess", space.with_guess(guess.temperature, guess.alpha)),
+        ("first guess", guess),
         *(("known", setting) for setting in space.known()),
     ]
     first: list[tuple[Origin, dict[str, Any]]] = [("no teacher", {})]

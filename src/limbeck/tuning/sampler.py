@@ -14,8 +14,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from limbeck.data import derive_seed
 
-NUMBER, RESULT = "number", "result"
-"""Under which a trial of Optuna keeps our number, which one that is begun again keeps, and what came of it."""
+NUMBER, SETTING, RESULT = "number", "setting", "result"
+"""Under which a trial of Optuna keeps our number and its setting, which one begun again has too, and its result."""
 RUNGS = (1 / 2, 3 / 4)
 """Shares of the steps after which a trial may be pruned. Earlier the order of settings is not that of the end, but
 nearly its reverse: what teaches best at last teaches slowly at first (docs/log.md, `bench/pruning.py`)."""
@@ -69,16 +69,20 @@ def rungs_of(steps: int) -> tuple[int, ...]:
     return tuple(sorted({int(share * steps) for share in RUNGS} - {0, steps}))
 
 
-def goes_on(study: Study, number: int, rung: int, value: float) -> bool:
-    """Whether a trial is in the better half of those that came to this rung so far.
+def goes_on(study: Study, number: int, rung: int, value: float, student: str | None) -> bool:
+    """Whether a trial is in the better half of those of its student that came to this rung so far.
 
+    Students of other sizes are no rivals: small ones would all be pruned, and nothing known of what they cost.
     Asynchronous successive halving (Li 2020, arXiv 1810.05934). Optuna's own marks each trial that it looked at, and
     would count one that was killed and begun again twice.
     """
     rivals = [
         trial.intermediate_values[rung]
         for trial in study.get_trials(deepcopy=False)
-        if rung in trial.intermediate_values and competes(trial) and trial.user_attrs[NUMBER] != number
+        if rung in trial.intermediate_values
+        and competes(trial)
+        and trial.user_attrs[NUMBER] != number
+        and trial.user_attrs[SETTING].get("student") == student
     ]
     ahead = sum(rival > value for rival in rivals)
     return ahead < (len(rivals) + 2) // 2

@@ -22,14 +22,17 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from limbeck.data import derive_seed
+from limbeck.errors import RecipeError
 from limbeck.tuning.claims import Claims
 from limbeck.tuning.database import url_of
 from limbeck.tuning.results import Origin, State, TrialResult
-from limbeck.tuning.sampler import NUMBER, RESULT, Sampler, given_up, goes_on
+from limbeck.tuning.sampler import NUMBER, RESULT, SETTING, Sampler, given_up, goes_on
 from limbeck.tuning.space import Space
 
-ORIGIN, SETTING = "origin", "setting"
-"""Under which a trial of Optuna keeps where its setting came from, and the setting itself."""
+ORIGIN = "origin"
+"""Under which a trial of Optuna keeps where its setting came from."""
+WANTED, CHOICE = "trials", "choice"
+"""Under which the study keeps how many trials there are to be, and which was chosen in the end."""
 
 STUDY = "study.db"
 """The file of a search on one machine."""
@@ -48,6 +51,7 @@ class Begun:
         setting: what is tried.
         origin: where it came from.
         curve: (step, value) that an earlier process measured before it died.
+        again: whether there was such a process.
         trial: of Optuna.
     """
 
@@ -55,6 +59,7 @@ class Begun:
     setting: Mapping[str, Any]
     origin: Origin
     curve: tuple[tuple[int, float], ...]
+    again: bool
     trial: optuna.Trial
 
     @property
@@ -88,7 +93,7 @@ class Search:
         claims: by which processes agree.
         space: of settings.
         first: the settings that are tried before any is chosen, each with its origin; of trial 0 first.
-        trials: how many there are to be.
+        guess: the setting of the first guess; None if it lies outside of the space.
     """
 
     def __init__(
@@ -97,9 +102,44 @@ class Search:
         claims: Claims,
         space: Space,
         first: tuple[tuple[Origin, Mapping[str, Any]], ...],
-        trials: int,
+        guess: Mapping[str, Any] | None = None,
     ) -> None:
-        self.study, self.claims, self.space, self.first, self.trials = study, claims, space, first, trials
+        self.study, self.claims, self.space, self.first, self.guess = study, claims, space, first, guess
+
+    @property
+    def trials(self) -> int:
+        """How many there are to be; whoever resumes a search may raise it."""
+        return int(self.study.user_attrs.get(WANTED, 0))
+
+    @property
+    def choice(self) -> int | None:
+        """The number of the trial that was chosen; none is begun after that."""
+        chosen = self.study.user_attrs.get(CHOICE)
+        return None if chosen is None else int(chosen)
+
+    def want(self, trials: int) -> None:
+        """Let there be at least so many trials.
+
+        Raises:
+            RecipeError: the choice has been made, and students of the proof may have seen the test set.
+        """
+        with self.claims.alone():
+            if trials <= self.trials:
+                return
+            if self.choice is not None:
+                raise RecipeError(
+                    f"tune.trials is {trials}, and the search ended after {self.trials}",
+                    expected="a search that has not chosen: a second choice would know the first one's score on test",
+                    do="leave tune.trials as it was, or set another out",
+                )
+            self.study.set_user_attr(WANTED, trials)
+
+    def settle_on(self, number: int, finished: int) -> bool:
+        """Choose a trial, unless one is chosen or more trials were asked for meanwhile; whether one is chosen."""
+        with self.claims.alone():
+            if self.choice is None and finished >= self.trials:
+                self.study.set_user_attr(CHOICE, number)
+            return self.choice is not None
 
     @contextmanager
     def next_trial(self) -> Iterator[Begun | None]:
@@ -137,7 +177,7 @@ class Search:
         if waiting:
             return int(waiting[0])
         number = len({trial.user_attrs[NUMBER] for trial in trials})
-        return number if number < self.trials else None
+        return number if number < self.trials and self.choice is None else None
 
     def _begin(self, number: int, trials: list[FrozenTrial]) -> Begun:
         """Begin the trial of that number, or begin it again with what was measured of it."""
@@ -151,7 +191,7 @@ class Search:
             setting = {} if number == 0 else self.space.suggest(trial)
             trial.set_user_attr(SETTING, setting)
         curve = tuple(sorted(before[0].intermediate_values.items())) if before else ()
-        return Begun(number, setting, trial.user_attrs[ORIGIN], curve, trial)
+        return Begun(number, setting, trial.user_attrs[ORIGIN], curve, bool(before), trial)
 
     def _queued(self, number: int) -> tuple[Origin, dict[str, Any]]:
         """Where the setting of a new trial comes from, and what of it is fixed beforehand."""
@@ -167,7 +207,7 @@ class Search:
                 begun.trial.report(value, rung)
             except UpdateFinishedTrialError:  # it was begun again elsewhere, as `tell` will say
                 return False
-        return begun.number == 0 or goes_on(self.study, begun.number, rung, value)
+        return begun.number == 0 or goes_on(self.study, begun.number, rung, value, begun.setting.get("student"))
 
     def tell(self, begun: Begun, result: TrialResult) -> None:
         """Note what came of a trial, unless another process was given it while this one was thought dead."""
@@ -213,13 +253,18 @@ def study_of(storage: optuna.storages.BaseStorage, name: str, seed: int) -> Stud
         name: of the study.
         seed: of the search.
     """
-    return optuna.create_study(
-        storage=storage,
-        study_name=name,
-        sampler=Sampler(derive_seed(seed, "search")),
-        direction="maximize",
-        load_if_exists=True,
-    )
+    said = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # it would print that a study was created
+    try:
+        return optuna.create_study(
+            storage=storage,
+            study_name=name,
+            sampler=Sampler(derive_seed(seed, "search")),
+            direction="maximize",
+            load_if_exists=True,
+        )
+    finally:
+        optuna.logging.set_verbosity(said)
 
 
 def _again(trial: FrozenTrial) -> FrozenTrial:

@@ -8,16 +8,15 @@ from torch import Tensor, nn
 
 from limbeck.data import Examples
 from limbeck.errors import DataError, Diverged, first_line
-from limbeck.files import make_directory, read_tensors, write_text
+from limbeck.files import disk_errors, read_tensors
 from limbeck.measurement import correct
 from limbeck.pipeline import train_arm
 from limbeck.proof import PREDICTIONS
-from limbeck.recipe import tree_of
-from limbeck.recipe_text import write_yaml
-from limbeck.rundir import RESOLVED, Run
+from limbeck.record import RECORD
+from limbeck.rundir import Run
 from limbeck.students import answers
 from limbeck.training import ArmName, Rungs
-from limbeck.tuning.ground import Ground
+from limbeck.tuning.ground import Ground, begin_run
 from limbeck.tuning.results import State, TrialResult
 from limbeck.tuning.sampler import rungs_of
 from limbeck.tuning.space import label_of
@@ -72,13 +71,17 @@ def run_trial(search: Search, begun: Begun, ground: Ground) -> None:
 
 
 def _opened(search: Search, begun: Begun, ground: Ground, arm: ArmName) -> Run:
-    """The run of a trial, its recipe beside it."""
+    """The run of a trial, its recipe beside it; what another search left in its directory goes."""
     proof = {"proof.seeds": list(ground.seeds), "proof.arms": [arm], "proof.on": "validation"}
     changes = search.space.changes(begun.setting) if begun.number else {}
     opened = ground.run(f"{TRIALS}/{begun.name}", {**changes, **proof})
-    if not (opened.directory / RESOLVED).exists():
-        make_directory(opened.directory)
-        write_text(opened.directory / RESOLVED, write_yaml(tree_of(opened.recipe)))
+    # A student that is trained is not looked at again: without its curve it must be trained anew.
+    known = begun.again and len(begun.curve) == len(rungs_of(ground.steps))
+    done = (opened.arm_directory(arm, ground.seeds[0]) / RECORD).exists()
+    if opened.directory.exists() and not (begun.again and (known or not done)):
+        with disk_errors(opened.directory):
+            shutil.rmtree(opened.directory)
+    begin_run(opened)
     return opened
 
 

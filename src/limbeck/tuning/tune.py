@@ -13,22 +13,21 @@ from typing import Any
 
 from limbeck.errors import RecipeError
 from limbeck.files import path_of
-from limbeck.locks import claimed
 from limbeck.pipeline import Options
 from limbeck.preparation import Materials, load_splits, prepare
 from limbeck.recipe import Recipe
 from limbeck.record import RECORD, read_record
-from limbeck.rundir import join_run
+from limbeck.rundir import check_origin, join_run
 from limbeck.search_space import Tune
 from limbeck.teaching import ask_beside_others
 from limbeck.training import configured, join_world
-from limbeck.tuning.begin import begin, check_begun, check_labels, check_tunable, holding_out, jobs_of
+from limbeck.tuning.agreed import read_agreed, resumed
+from limbeck.tuning.begin import at_work, begin, check_begun, check_labels, check_tunable, holding_out
 from limbeck.tuning.conclude import conclude
 from limbeck.tuning.database import database_errors
 from limbeck.tuning.helpers import helpers, stop_with
 from limbeck.tuning.join import ground_of, search_on
 from limbeck.tuning.study import url_in
-from limbeck.tuning.work import work
 
 TUNE, HELPERS_LOG = "tune", "helpers.log"
 """Of a search: its directory within that of its run, and what its helpers say."""
@@ -57,25 +56,26 @@ def tune(recipe: Recipe, materials: Materials, options: Options, *, helps: int |
     with join_run(recipe, world=world, watch=options.watch) as (opened, let_others_in), ExitStack() as own:
         directory = opened.directory / TUNE
         if helps is None:
-            leads = own.enter_context(claimed(directory))
-            check_begun(directory, options, leads=leads)
+            check_begun(recipe, directory, options)
+            check_origin(opened, data.sha256)
             if (directory / RECORD).exists():
                 return _finished(directory, recipe)
-            threads = begin(recipe, opened, directory, data, materials)
-            own.enter_context(helpers(jobs_of(opened, threads) - 1, opened.directory, threads, directory / HELPERS_LOG))
+            agreed = begin(recipe, opened, directory, data, materials)
+            own.enter_context(helpers(agreed.jobs - 1, opened.directory, agreed.threads, directory / HELPERS_LOG))
         else:
+            agreed = read_agreed(directory)
             stop_with(helps, opened.stop)
+        own.enter_context(at_work(directory))
         with configured(opened.recipe.fit):
             teaching = ask_beside_others(
                 opened, data, materials,
                 let_others_in=let_others_in, allow_weak=options.allow_weak, looked_at=helps is not None,
             )  # fmt: skip
-        ground = ground_of(opened, directory, data, teaching, materials)
+        ground = ground_of(opened, directory, data, teaching, materials, agreed)
         url = url_in(directory, ground.tune.storage)
         with configured(ground.opened.recipe.fit), database_errors(url):
-            search = search_on(ground, url)
-            work(search, ground)
-            return conclude(search, ground)
+            trials = agreed.tune.trials if recipe.tune is None else recipe.tune.trials
+            return conclude(search_on(ground, url, trials), ground)
 
 
 def directory_of(recipe: Recipe) -> Path:
@@ -84,13 +84,20 @@ def directory_of(recipe: Recipe) -> Path:
 
 
 def _finished(directory: Path, recipe: Recipe) -> dict[str, Any]:
-    """The record of a search that has been concluded."""
-    record = read_record(directory)
-    asked = recipe.tune or Tune()
-    if asked.trials > record["search"]["trials"]:
+    """The record of a search that has been concluded, which stays as it is.
+
+    Raises:
+        RecipeError: another search is asked for, or more of this one.
+    """
+    record, before, tune = read_record(directory), read_agreed(directory), recipe.tune or Tune()
+    resumed(before, tune, before.jobs, directory)
+    proof = record["recipe"]["proof"]
+    other = [f"proof.{key}" for key in ("seeds", "arms") if list(getattr(recipe.proof, key)) != proof[key]]
+    other += ["tune.trials"] if tune.trials > record["search"]["trials"] else []
+    if other:
         raise RecipeError(
-            f"tune.trials is {asked.trials}, and the search in {directory} ended after {record['search']['trials']}",
+            f"the search in {directory} is over, with {record['search']['trials']} trials ({', '.join(other)} changed)",
             expected="a search whose test set has not been read: a second choice would know the first one's score",
-            do="set another out, or --overwrite",
+            do="set another out; or limbeck distill its best.yaml with more proof.seeds and proof.arms",
         )
     return record

@@ -3,7 +3,7 @@
 import time
 
 from limbeck.progress import Progress
-from limbeck.tuning.ground import WAIT, Ground
+from limbeck.tuning.ground import LONGEST_WAIT, WAIT, Ground
 from limbeck.tuning.study import Search
 from limbeck.tuning.trial import run_trial
 
@@ -17,15 +17,17 @@ def work(search: Search, ground: Ground) -> None:
     Raises:
         Interrupted: a stop was asked for; a trial under way can be gone on with.
     """
-    herald = Herald(search, ground)
+    herald, wait = Herald(search, ground), WAIT
     while not search.done:
         ground.opened.stop.raise_if_asked("run the same command again with --resume")
         with search.next_trial() as begun:
             herald.tell()
             if begun is not None:
                 run_trial(search, begun, herald.ground)
+                wait = WAIT
                 continue
-        time.sleep(WAIT)
+        time.sleep(wait)
+        wait = min(2 * wait, LONGEST_WAIT)
     herald.tell(at_once=True)
 
 
@@ -50,13 +52,15 @@ class Herald:
             return
         self.last = now
         standing = self.search.standing()
-        values = [one.value for one in standing.results if one.state == "complete" and one.value is not None]
+        taught = [one for one in standing.results if one.number and one.state == "complete"]
+        values = [one.value for one in taught if one.value is not None]
         facts: dict[str, float] = {"best": max(values)} if values else {}
         facts |= {"pruned": standing.count("pruned"), "running": standing.running}
         if failed := standing.count("failed"):
             facts["failed"] = failed
         finished = len(standing.results)
-        since, left = finished - self.before, self.search.trials - finished
+        wanted = self.search.trials
+        since, left = finished - self.before, wanted - finished
         if since:
             facts["left_seconds"] = (now - self.began) / since * left
-        self.watch(Progress("tune", finished, self.search.trials, facts))
+        self.watch(Progress("tune", finished, wanted, facts))
