@@ -148,7 +148,7 @@ def open_run(recipe: Recipe, *, world: World, resume: bool, overwrite: bool, wat
                 _check_spared(recipe, out)
                 _empty(out)
             with _logging_to(out / "run.log"):
-                resolved = _begin(recipe, out, resume)
+                resolved = _begin(recipe, out, resume, "--overwrite")
                 world.wait()
                 yield Run(resolved, out, device, world, watch, stop)
 
@@ -171,7 +171,7 @@ def join_run(recipe: Recipe, *, world: World, watch: Watch) -> Iterator[tuple[Ru
             check_apart(recipe, out)
             alone.enter_context(_turn(out, stop))
             log.enter_context(_logging_to(out / "run.log"))
-            resolved = _begin(recipe, out, (out / RESOLVED).exists())
+            resolved = _begin(recipe, out, (out / RESOLVED).exists(), "delete that one with limbeck distill --overwrite")
         world.wait()
         if not world.leads:
             resolved = _with_threads(recipe, read_yaml(out / RESOLVED))
@@ -223,13 +223,20 @@ def holds_run_of(recipe: Recipe, out: Path) -> bool:
     return True
 
 
-def _begin(recipe: Recipe, out: Path, resume: bool) -> Recipe:
-    """Write what a run begins with, or hold it against what is there; returns the resolved recipe."""
+def _begin(recipe: Recipe, out: Path, resume: bool, instead: str) -> Recipe:
+    """Write what a run begins with, or hold it against what is there; returns the resolved recipe.
+
+    Args:
+        recipe: of the run.
+        out: its directory.
+        resume: whether it may have been begun.
+        instead: how whoever calls may be rid of a run of another recipe.
+    """
     sweep(out, sparing=out / "labels")  # where others may be labelling; each store is swept when it is sealed
     before = read_yaml(out / RESOLVED) if resume and (out / RESOLVED).exists() else None
     recipe = _with_threads(recipe, before)
     if before is not None:
-        _check_same(before, recipe, out)
+        _check_same(before, recipe, out, instead)
         _log.info("resumed")
         if _lasting(before) != _lasting(tree_of(recipe)):  # more seeds or arms: what was trained stays, judged anew
             with disk_errors(out):
@@ -270,7 +277,7 @@ def origin_of(directory: Path) -> dict[str, str]:
     return dict(read_json(path)) if path.exists() else {}
 
 
-def _check_same(before: Any, now: Recipe, out: Path) -> None:
+def _check_same(before: Any, now: Recipe, out: Path, instead: str = "--overwrite") -> None:
     """Refuse another recipe, but for another name of `out`, and seeds and arms beside those that were there."""
     old, new = _lasting(before), _lasting(tree_of(now))
     old.pop("out", None), new.pop("out", None)
@@ -282,7 +289,7 @@ def _check_same(before: Any, now: Recipe, out: Path) -> None:
         raise RecipeError(
             f"{out} was begun with another recipe ({'; '.join(changed[:5])}{' ...' if len(changed) > 5 else ''})",
             expected="the same settings, so that the result is that of one recipe; seeds and arms may be added",
-            do="undo the change, or start a new run with --set out=..., or --overwrite",
+            do=f"undo the change, or start a new run with --set out=..., or {instead}",
         )
 
 

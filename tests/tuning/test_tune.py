@@ -315,6 +315,16 @@ def test_a_search_that_is_over_answers_for_nothing_else(
         tune_tree(search_tree(npz, tmp_path / "copy"), {key: value}, resume=True)
 
 
+def test_what_a_search_has_lost_of_its_findings_is_written_anew(searched: Path, tmp_path: Path, npz: Path):
+    shutil.copytree(searched, tmp_path / "copy")
+    for name in ("landscape.json", "best.yaml"):
+        (tmp_path / "copy/tune" / name).unlink()
+    record = tune_tree(search_tree(npz, tmp_path / "copy"), resume=True)
+    assert record == read_record(searched / "tune")
+    assert landscape_in(tmp_path / "copy") == landscape_in(searched)
+    assert read_recipe(tmp_path / "copy/tune/best.yaml").distill == read_recipe(searched / "tune/best.yaml").distill
+
+
 def test_a_search_that_is_over_answers_for_its_data_alone(tmp_path: Path):
     npz = save_npz(tmp_path / "data.npz")
     tune_tree(search_tree(npz, tmp_path / "run"), {"tune.trials": 2})

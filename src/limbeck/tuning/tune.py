@@ -23,7 +23,7 @@ from limbeck.teaching import ask_beside_others
 from limbeck.training import configured, join_world
 from limbeck.tuning.agreed import read_agreed, resumed
 from limbeck.tuning.begin import at_work, begin, check_begun, check_labels, check_tunable, holding_out
-from limbeck.tuning.conclude import conclude
+from limbeck.tuning.conclude import BEST, LANDSCAPE, conclude
 from limbeck.tuning.database import database_errors
 from limbeck.tuning.helpers import helpers, stop_with
 from limbeck.tuning.join import ground_of, search_on
@@ -58,7 +58,7 @@ def tune(recipe: Recipe, materials: Materials, options: Options, *, helps: int |
         if helps is None:
             check_begun(recipe, directory, options)
             check_origin(opened, data.sha256)
-            if (directory / RECORD).exists():
+            if all((directory / name).exists() for name in (RECORD, LANDSCAPE, BEST)):
                 return _finished(directory, recipe)
             agreed = begin(recipe, opened, directory, data, materials)
             own.enter_context(helpers(agreed.jobs - 1, opened.directory, agreed.threads, directory / HELPERS_LOG))
