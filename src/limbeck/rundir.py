@@ -171,7 +171,8 @@ def join_run(recipe: Recipe, *, world: World, watch: Watch) -> Iterator[tuple[Ru
             check_apart(recipe, out)
             alone.enter_context(_turn(out, stop))
             log.enter_context(_logging_to(out / "run.log"))
-            resolved = _begin(recipe, out, (out / RESOLVED).exists(), "delete that one with limbeck distill --overwrite")
+            begun = (out / RESOLVED).exists()
+            resolved = _begin(recipe, out, begun, "delete that one with limbeck distill --overwrite")
         world.wait()
         if not world.leads:
             resolved = _with_threads(recipe, read_yaml(out / RESOLVED))
