@@ -182,6 +182,7 @@ def test_objectives_rates_and_sizes_are_searched_on_request(tmp_path: Path, npz:
     assert recipe.fit.optimizer.lr == setting["lr"]
     assert recipe.distill.objective.name == setting["objective"]
     students = json.loads((tmp_path / "run/tune/landscape.json").read_bytes())["students"]
+    assert all(isinstance(size["parameters"], int) for size in students.values())
     assert {size["parameters"] for size in students.values()} == {64 * 4 + 4 + 4 * 3 + 3, 64 * 8 + 8 + 8 * 3 + 3}
 
 

@@ -32,7 +32,7 @@ class Agreed:
     tune: Tune
     threads: int
     jobs: int
-    students: dict[str, dict[str, float]]
+    students: dict[str, dict[str, int | float]]
     found: dict[str, Any] = field(default_factory=dict)
     identity: dict[str, Any] = field(default_factory=dict)
 

@@ -18,14 +18,14 @@ from limbeck.tuning.space import label_of
 Sizes = Mapping[str, Mapping[str, float]]
 
 
-def sizes(opened: Run, data: Prepared, materials: Materials) -> dict[str, dict[str, float]]:
+def sizes(opened: Run, data: Prepared, materials: Materials) -> dict[str, dict[str, int | float]]:
     """By the name of each student, the recipe's own and the alternatives: parameters and latency in milliseconds.
 
     The latency is that on this machine's processor, whatever the students are trained on.
     """
     recipe = opened.recipe
     models = dict.fromkeys([recipe.student.model, *(recipe.tune or Tune()).student])
-    found: dict[str, dict[str, float]] = {}
+    found: dict[str, dict[str, int | float]] = {}
     for model in models:
         one = replace(recipe, student=replace(recipe.student, model=model))
         network = new_student(one, data, materials, recipe.proof.seeds[0])
