@@ -7,6 +7,7 @@ from typing import Any
 
 from limbeck.errors import DataError, RecipeError
 from limbeck.files import digest, read_json, write_json
+from limbeck.recipe import Proof, Recipe
 from limbeck.recipe_text import build
 from limbeck.search_space import Tune
 
@@ -22,6 +23,7 @@ class Agreed:
 
     Args:
         tune: what is searched and how.
+        proof: from which seeds, and with which arms, the choice is proved.
         threads: of a trial.
         jobs: trials side by side on the machine of whoever began the search, or resumed it.
         students: what each costs: parameters, latency in milliseconds.
@@ -30,6 +32,7 @@ class Agreed:
     """
 
     tune: Tune
+    proof: Proof
     threads: int
     jobs: int
     students: dict[str, dict[str, int | float]]
@@ -58,14 +61,16 @@ def agree(directory: Path, agreed: Agreed) -> None:
     write_json(directory / SEARCH, asdict(agreed))
 
 
-def resumed(before: Agreed, tune: Tune, jobs: int, directory: Path) -> Agreed:
+def resumed(before: Agreed, recipe: Recipe, jobs: int, directory: Path) -> Agreed:
     """What is agreed on when somebody comes to a search again: other jobs at most; trials are the study's to raise.
 
     Raises:
         RecipeError: the recipe asks for another search.
     """
-    old, new = ({**asdict(one), **dict.fromkeys(MAY_CHANGE)} for one in (before.tune, tune))
-    other = [f"tune.{key}" for key in new if digest(old[key]) != digest(new[key])]
+    old = {"tune": asdict(before.tune), "proof": asdict(before.proof)}
+    new = {"tune": asdict(recipe.tune or Tune()), "proof": asdict(recipe.proof)}
+    parts = [(part, key) for part, settings in new.items() for key in settings if key not in MAY_CHANGE]
+    other = [f"{part}.{key}" for part, key in parts if digest(old[part][key]) != digest(new[part][key])]
     if other:
         raise another_search(str(directory), other)
     return replace(before, jobs=jobs)

@@ -139,11 +139,12 @@ def begin(recipe: Recipe, opened: Run, directory: Path, data: Prepared, material
     threads = 1 if recipe.fit.threads == "auto" else recipe.fit.threads
     if (directory / SEARCH).exists():
         before = read_agreed(directory)
-        agreed = resumed(before, tune, jobs_of(opened, before.threads), directory)
+        agreed = resumed(before, recipe, jobs_of(opened, before.threads), directory)
     else:
         make_directory(directory)
         agreed = Agreed(
             tune=tune,
+            proof=recipe.proof,
             threads=threads,
             jobs=jobs_of(opened, threads),
             students=sizes(opened, data, materials),
