@@ -299,6 +299,8 @@ def test_what_is_not_to_be_searched_is_refused(tmp_path: Path, npz: Path):
     tree = search_tree(npz, tmp_path / "run")
     with pytest.raises(RecipeError, match=r"proof\.on"):
         tune_tree(tree, {"proof.on": "validation"})
+    with pytest.raises(RecipeError, match="generations"):
+        tune_tree({**tree, "tune": None}, {"student.generations": 2})
     with pytest.raises(DataError, match="held out"):
         tune_tree(tree, {"data.validation": CLASSES})
     assert not (tmp_path / "run/tune").exists()

@@ -21,7 +21,7 @@ from limbeck.search_space import Tune
 from limbeck.tuning.agreed import SEARCH, Agreed, agree, read_agreed, resumed
 from limbeck.tuning.database import storage_at
 from limbeck.tuning.sizes import affordable, sizes
-from limbeck.tuning.space import Space
+from limbeck.tuning.space import Space, with_search
 
 WORKERS = "workers"
 """Where each process of a search holds a claim of its own, in the directory of the search."""
@@ -43,6 +43,7 @@ def check_tunable(recipe: Recipe, processes: int) -> None:
             expected="one process: trials run side by side, each on its own",
             do="start limbeck tune without torchrun; tune.jobs says how many trials run at once",
         )
+    with_search(recipe)
     if recipe.proof.on != "test":
         raise RecipeError(
             f"proof.on is {recipe.proof.on}",

@@ -44,8 +44,7 @@ class Space:
         Raises:
             RecipeError: nothing there can be searched.
         """
-        if recipe.tune is None:
-            recipe = recipe_from_tree(tree_of(recipe), {"tune": {}}, where="the recipe")
+        recipe = with_search(recipe)
         tune = recipe.tune
         assert tune is not None
         models = tune.student or (recipe.student.model,)
@@ -194,6 +193,15 @@ class Space:
         if objective.name == alternative.name:
             own |= {name: getattr(objective, key) for key, (name, _) in alternative.searched.items()}
         return own
+
+
+def with_search(recipe: Recipe) -> Recipe:
+    """The recipe with the search that it declares, or else that of all defaults.
+
+    Raises:
+        RecipeError: it cannot be searched.
+    """
+    return recipe if recipe.tune else recipe_from_tree(tree_of(recipe), {"tune": {}}, where="the recipe")
 
 
 def label_of(model: Any) -> str:
