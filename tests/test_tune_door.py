@@ -1,5 +1,7 @@
 """The Python door to a search."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +102,14 @@ def test_misuse_is_refused_in_words(tmp_path: Path, changes: dict[str, Any], wor
     with pytest.raises(RecipeError) as caught:
         look_for(**{"out": tmp_path / "run", **changes})
     assert words in caught.value.came
+
+
+def test_whoever_only_distils_does_not_wait_for_what_a_search_needs():
+    code = "import sys, limbeck; limbeck.distill; print(*sys.modules, sep='\\n')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    modules = set(done.stdout.splitlines())
+    assert "limbeck.distillation" in modules
+    assert not {"optuna", "sqlalchemy", "matplotlib", "limbeck.tuning"} & modules
 
 
 def test_an_argument_that_distill_does_not_have_is_a_type_error(tmp_path: Path):

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from limbeck import functional
-    from limbeck.distillation import Result, SearchResult, distill, tune
+    from limbeck.distillation import Result, SearchResult, distill
+    from limbeck.distillation.searching import tune
     from limbeck.errors import LimbeckError
     from limbeck.objectives import CrossEntropy, HardTargets, SoftTargets
     from limbeck.search_space import Tune
@@ -24,7 +25,7 @@ _HOMES = {
     "Result": "limbeck.distillation",
     "SearchResult": "limbeck.distillation",
     "Tune": "limbeck.search_space",
-    "tune": "limbeck.distillation",
+    "tune": "limbeck.distillation.searching",
     "load_model": "limbeck.teachers",
     "CrossEntropy": "limbeck.objectives",
     "Distill": "limbeck.training",

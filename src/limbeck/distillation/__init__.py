@@ -1,7 +1,9 @@
-"""The Python doors: `limbeck.distill`, the whole story in one call, and `limbeck.tune`, which finds its settings."""
+"""The Python doors: `limbeck.distill`, the whole story in one call, and in `searching` `limbeck.tune`.
+
+The latter stands apart: what a search needs takes a second to import, which no other call must wait for.
+"""
 
 from limbeck.distillation.distilling import distill
 from limbeck.distillation.result import Result, SearchResult
-from limbeck.distillation.searching import tune
 
-__all__ = ["Result", "SearchResult", "distill", "tune"]
+__all__ = ["Result", "SearchResult", "distill"]
