@@ -30,6 +30,7 @@ from limbeck.measurement import compare, correct
 from limbeck.pipeline import Options, train_arm
 from limbeck.preparation import Materials, Prepared, prepare
 from limbeck.progress import unwatched
+from limbeck.proof import predictions
 from limbeck.recipe import Recipe, recipe_from_tree, tree_of
 from limbeck.rundir import Run, open_run
 from limbeck.teaching import Teaching, teach
@@ -84,8 +85,7 @@ class Grid:
         assert self.data.validation is not None
         data = replace(self.data, measured=self.data.validation) if on == "validation" else self.data
         train_arm(opened, "distilled", seed, data, self.teaching.signals, Materials())
-        logits = read_tensors(opened.arm_directory("distilled", seed) / "predictions.safetensors")["logits"]
-        return correct(logits, data.measured.labels)
+        return correct(predictions(opened, "distilled", seed), data.measured.labels)
 
     def best(self) -> tuple[float, float]:
         values = {

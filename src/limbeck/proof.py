@@ -24,6 +24,15 @@ PREDICTIONS = "predictions.safetensors"
 """What a student says about the measured examples, logits [N, C], beside its record."""
 
 
+def predictions(opened: Run, arm: str, seed: int) -> Tensor:
+    """What the student of an arm and seed said about the measured examples, logits [N, C].
+
+    Raises:
+        DataError: it is missing or damaged.
+    """
+    return read_tensors(opened.arm_directory(arm, seed) / PREDICTIONS)["logits"]
+
+
 def judge(opened: Run, data: Prepared, teaching: Teaching) -> None:
     """Measure every student, compare the arms, and write the record of the run.
 
@@ -43,7 +52,7 @@ def judge(opened: Run, data: Prepared, teaching: Teaching) -> None:
         for seed in recipe.proof.seeds:
             directory = opened.arm_directory(arm, seed)
             verify(directory / "student")
-            logits = read_tensors(directory / PREDICTIONS)["logits"]
+            logits = predictions(opened, arm, seed)
             metrics = asdict(evaluate(logits, labels, teacher_logits))
             records.append({**read_record(directory), **metrics})
             rows.append(correct(logits, labels)[known])

@@ -6,6 +6,7 @@ Readers ignore keys they do not know and refuse a newer format.
 import os
 import platform
 import subprocess
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ import torch
 from limbeck.files import FORMAT, read_json, sealed, unsealed, write_json
 
 RECORD = "record.json"
+SEARCH, LANDSCAPE = "search.json", "landscape.json"
+"""In the directory of a search: what its processes agree on, by which it is known, and all that it found."""
 
 
 def write_record(directory: Path, record: dict[str, Any]) -> None:
@@ -57,8 +60,12 @@ def memory_bytes() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
+@cache
 def _commit() -> tuple[str | None, bool | None]:
-    """Commit and dirty flag of the checkout this package runs from; None when it was installed from a wheel."""
+    """Commit and dirty flag of the checkout this package runs from; None when it was installed from a wheel.
+
+    git is asked once a process, whose code does not change: a search begins many runs.
+    """
     here = Path(__file__).parent
 
     def git(*words: str) -> str:

@@ -94,16 +94,15 @@ def teach(opened: Run, data: Prepared, materials: Materials, *, allow_weak: bool
     found |= settle(opened, teacher, data)
     store = ask_once(opened, teacher, data)
     check_origin(opened, {"teacher": store.directory.name})
-    opened, guessed = without_auto(opened, store.signals, data)
-    found |= guessed
-    _log.info("teacher %s; labels in %s", found, store.directory.name)
-    direct = signals = _signals(opened, store, teacher, data)
+    taught = _taught(opened, teacher, found, store, data)
+    _log.info("teacher %s; labels in %s", taught.found, store.directory.name)
+    opened, signals = replace(opened, recipe=taught.recipe), taught.direct
     assistants: list[ModuleTeacher] = []
     for number in range(1, len(opened.recipe.student.chain) + 1):
         assistants.append(trained_assistant(opened, number, signals, data, materials))
         store_of_assistant = ask_once(opened, assistants[-1], data)
         signals = _signals(opened, store_of_assistant, assistants[-1], data)
-    return Teaching(opened.recipe, teacher, found, store, direct, tuple(assistants), signals)
+    return replace(taught, assistants=tuple(assistants), signals=signals)
 
 
 def ask_beside_others(
@@ -136,6 +135,11 @@ def ask_beside_others(
     check_origin(opened, {"teacher": store_directory(opened, teacher, data).name})
     let_others_in()
     store = ask_once(opened, teacher, data)
+    return _taught(opened, teacher, found, store, data)
+
+
+def _taught(opened: Run, teacher: Teacher, found: dict[str, Any], store: LabelStore, data: Prepared) -> Teaching:
+    """What students hear of a teacher that has been asked, with numbers in the place of auto; no assistants yet."""
     opened, guessed = without_auto(opened, store.signals, data)
     signals = _signals(opened, store, teacher, data)
     return Teaching(opened.recipe, teacher, found | guessed, store, signals, (), signals)

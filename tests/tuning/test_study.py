@@ -202,8 +202,8 @@ def test_the_better_half_of_those_that_came_to_a_rung_go_on(others, passes):
                 intermediate_values={10: value},
             )
         )
-    assert goes_on(study, 99, 10, 0.9, None) is passes
-    assert goes_on(study, 99, 10, 0.9, "another student")
+    assert goes_on(study.get_trials(), 99, 10, 0.9, None) is passes
+    assert goes_on(study.get_trials(), 99, 10, 0.9, "another student")
 
 
 def test_the_one_without_a_teacher_is_no_rival_and_is_never_pruned(tmp_path: Path):
@@ -212,7 +212,7 @@ def test_the_one_without_a_teacher_is_no_rival_and_is_never_pruned(tmp_path: Pat
         assert search.report(own, 10, 0.9)
         assert search.report(nobody, 10, 0.1)
         assert search.report(nobody, 30, 0.99)
-        assert goes_on(search.study, own.number, 30, 0.9, None)
+        assert goes_on(search.study.get_trials(), own.number, 30, 0.9, None)
 
 
 SIEGE = Path(__file__).with_name("siege.py")

@@ -5,12 +5,10 @@ from typing import Any
 
 from limbeck.errors import DataError
 from limbeck.files import check_format, read_json
-from limbeck.record import RECORD, read_record
+from limbeck.record import LANDSCAPE, RECORD, SEARCH, read_record
 from limbeck.report.parts import Record
 from limbeck.rundir import ORIGIN
 
-SEARCH, LANDSCAPE = "search.json", "landscape.json"
-"""By which the directory of a search is known, and what its report is made of besides its record."""
 _HOLDS = {
     "format": int,
     "examples": int,

@@ -9,10 +9,9 @@ from limbeck.errors import DataError, RecipeError
 from limbeck.files import digest, read_json, write_json
 from limbeck.recipe import Proof, Recipe
 from limbeck.recipe_text import build
+from limbeck.record import SEARCH
 from limbeck.search_space import Tune
 
-SEARCH = "search.json"
-"""Where it is written, in the directory of the search."""
 MAY_CHANGE = ("trials", "jobs")
 """Of what a recipe says of a search: with a word, whoever resumes may ask for more of these."""
 

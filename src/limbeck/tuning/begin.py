@@ -15,10 +15,10 @@ from limbeck.locks import claimed, forget_claim
 from limbeck.pipeline import Options
 from limbeck.preparation import Materials, Prepared
 from limbeck.recipe import Recipe
-from limbeck.record import cores
+from limbeck.record import SEARCH, cores
 from limbeck.rundir import Run
 from limbeck.search_space import Tune
-from limbeck.tuning.agreed import SEARCH, Agreed, agree, read_agreed, resumed
+from limbeck.tuning.agreed import Agreed, agree, read_agreed, resumed
 from limbeck.tuning.database import storage_at
 from limbeck.tuning.sizes import affordable, sizes
 from limbeck.tuning.space import Space, with_search
@@ -115,9 +115,11 @@ def check_begun(recipe: Recipe, directory: Path, options: Options) -> None:
 def at_work(directory: Path) -> Iterator[None]:
     """Let others see that this process works on a search, for as long as the block runs."""
     name = directory / WORKERS / f"{socket.gethostname()}-{os.getpid()}"
-    with claimed(name):
-        yield
-    forget_claim(name)
+    try:
+        with claimed(name):
+            yield
+    finally:
+        forget_claim(name)
 
 
 def _is_idle(directory: Path) -> bool:

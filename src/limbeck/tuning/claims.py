@@ -34,15 +34,13 @@ class FileClaims:
     def __init__(self, directory: Path, stop: Stop) -> None:
         self.directory, self.stop = directory, stop
 
-    @contextmanager
-    def alone(self) -> Iterator[None]:
+    def alone(self) -> AbstractContextManager[None]:
         """See `Claims.alone`.
 
         Raises:
             Interrupted: a stop was asked for while another process had the search.
         """
-        with turn(self.directory / "study", self.stop):
-            yield
+        return turn(self.directory / "study", self.stop)
 
     def claimed(self, name: str) -> AbstractContextManager[bool]:
         """See `Claims.claimed`."""

@@ -7,7 +7,7 @@ from limbeck.errors import DataError
 from limbeck.files import describe, write_json, write_text
 from limbeck.recipe import tree_of
 from limbeck.recipe_text import write_yaml
-from limbeck.record import RECORD, read_record, write_record
+from limbeck.record import LANDSCAPE, RECORD, read_record, write_record
 from limbeck.rundir import Run
 from limbeck.tuning.agreed import read_agreed
 from limbeck.tuning.confirm import OWN_SCRATCH, confirm, verdicts
@@ -17,8 +17,8 @@ from limbeck.tuning.results import TrialResult
 from limbeck.tuning.study import Search
 from limbeck.tuning.work import work
 
-BEST, LANDSCAPE = "best.yaml", "landscape.json"
-"""The recipe for the best setting, and all that was found."""
+BEST = "best.yaml"
+"""The recipe for the best setting."""
 GRID = 64
 """Settings of an exhaustive search, 8 temperatures by 8 alphas, with which the cost of this one is compared."""
 

@@ -13,11 +13,10 @@ import torch
 from torch import Tensor
 
 from limbeck.data import Examples
-from limbeck.files import read_tensors
 from limbeck.locks import claimed
 from limbeck.measurement import Verdict, compare, correct
 from limbeck.pipeline import train_arm
-from limbeck.proof import PREDICTIONS, judge
+from limbeck.proof import judge, predictions
 from limbeck.record import RECORD
 from limbeck.rundir import Run
 from limbeck.training import ArmName
@@ -99,9 +98,7 @@ def verdicts(runs: Mapping[str, Run], measured: Examples) -> tuple[Verdict, ...]
 
 def _rights(opened: Run, arm: str, measured: Examples) -> Tensor:
     """[S, N] whether the student of each seed is right about each labelled example."""
-    logits = [
-        read_tensors(opened.arm_directory(arm, seed) / PREDICTIONS)["logits"] for seed in opened.recipe.proof.seeds
-    ]
+    logits = [predictions(opened, arm, seed) for seed in opened.recipe.proof.seeds]
     return torch.stack([correct(logits_NC, measured.labels)[measured.labelled] for logits_NC in logits])
 
 

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +64,8 @@ class Ground:
     def seeds(self) -> tuple[int, ...]:
         """Of the students of every trial: the same, so that settings differ in nothing else, and none of the proof."""
         fresh = set(self.opened.recipe.proof.seeds)
-        begin = SEARCH_SEEDS * (1 + self.tune.seed)
-        free = (seed for seed in range(begin, begin + self.tune.seeds + len(fresh)) if seed not in fresh)
-        return tuple(seed for _, seed in zip(range(self.tune.seeds), free, strict=False))
+        free = (seed for seed in count(SEARCH_SEEDS * (1 + self.tune.seed)) if seed not in fresh)
+        return tuple(islice(free, self.tune.seeds))
 
     @property
     def steps(self) -> int:

@@ -4,6 +4,7 @@ Nothing is remembered in between, so a search that was killed and begun again ma
 """
 
 import warnings
+from collections.abc import Iterable
 from typing import Any
 
 import optuna
@@ -69,28 +70,29 @@ def rungs_of(steps: int) -> tuple[int, ...]:
     return tuple(sorted({int(share * steps) for share in RUNGS} - {0, steps}))
 
 
-def goes_on(study: Study, number: int, rung: int, value: float, student: str | None) -> bool:
+def goes_on(trials: Iterable[FrozenTrial], number: int, rung: int, value: float, student: str | None) -> bool:
     """Whether a trial is in the better half of those of its student that came to this rung so far.
 
     Students of other sizes are no rivals: small ones would all be pruned, and nothing known of what they cost.
     Asynchronous successive halving (Li 2020, arXiv 1810.05934). Optuna's own marks each trial that it looked at, and
     would count one that was killed and begun again twice.
+
+    Args:
+        trials: of the study, without those that were given up.
+        number: of the trial.
+        rung: to which it has come.
+        value: that it has there.
+        student: of its setting; None where students are not searched.
     """
     rivals = [
         trial.intermediate_values[rung]
-        for trial in study.get_trials(deepcopy=False)
+        for trial in trials
         if rung in trial.intermediate_values
-        and competes(trial)
-        and trial.user_attrs[NUMBER] != number
+        and trial.user_attrs[NUMBER] not in (0, number)  # the one without a teacher is no rival
         and trial.user_attrs[SETTING].get("student") == student
     ]
     ahead = sum(rival > value for rival in rivals)
     return ahead < (len(rivals) + 2) // 2
-
-
-def competes(trial: FrozenTrial) -> bool:
-    """Whether a trial of Optuna stands for one of ours that hears a teacher."""
-    return trial.user_attrs[NUMBER] > 0 and not given_up(trial)
 
 
 def given_up(trial: FrozenTrial) -> bool:

@@ -207,7 +207,7 @@ class Search:
                 begun.trial.report(value, rung)
             except UpdateFinishedTrialError:  # it was begun again elsewhere, as `tell` will say
                 return False
-        return begun.number == 0 or goes_on(self.study, begun.number, rung, value, begun.setting.get("student"))
+        return begun.number == 0 or goes_on(self._look(), begun.number, rung, value, begun.setting.get("student"))
 
     def tell(self, begun: Begun, result: TrialResult) -> None:
         """Note what came of a trial, unless another process was given it while this one was thought dead."""

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from limbeck.data import Examples
 from limbeck.errors import DataError, Diverged, first_line
-from limbeck.files import disk_errors, read_tensors
+from limbeck.files import disk_errors
 from limbeck.measurement import correct
 from limbeck.pipeline import train_arm
-from limbeck.proof import PREDICTIONS
+from limbeck.proof import predictions
 from limbeck.record import RECORD
 from limbeck.rundir import Run
 from limbeck.students import answers
@@ -47,8 +47,7 @@ def run_trial(search: Search, begun: Begun, ground: Ground) -> None:
             # The first student speaks for the setting; where it goes on, all others do.
             rungs = watched.rungs if seed == ground.seeds[0] else None
             train_arm(opened, arm, seed, ground.choosing, ground.teaching.signals, ground.materials, rungs)
-            logits_NC = read_tensors(opened.arm_directory(arm, seed) / PREDICTIONS)["logits"]
-            values.append(accuracy(logits_NC, ground.validation))
+            values.append(accuracy(predictions(opened, arm, seed), ground.validation))
     except Pruned:
         state, steps = "pruned", watched.points[-1][0]
         values = [watched.points[-1][1]]

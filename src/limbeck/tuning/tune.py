@@ -16,14 +16,14 @@ from limbeck.files import path_of
 from limbeck.pipeline import Options
 from limbeck.preparation import Materials, load_splits, prepare
 from limbeck.recipe import Recipe
-from limbeck.record import RECORD, read_record
+from limbeck.record import LANDSCAPE, RECORD, read_record
 from limbeck.rundir import check_origin, join_run
 from limbeck.search_space import Tune
 from limbeck.teaching import ask_beside_others
 from limbeck.training import configured, join_world
 from limbeck.tuning.agreed import read_agreed, resumed
 from limbeck.tuning.begin import at_work, begin, check_begun, check_labels, check_tunable, holding_out
-from limbeck.tuning.conclude import BEST, LANDSCAPE, conclude
+from limbeck.tuning.conclude import BEST, conclude
 from limbeck.tuning.database import database_errors
 from limbeck.tuning.helpers import helpers, stop_with
 from limbeck.tuning.join import ground_of, search_on
