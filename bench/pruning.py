@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from few_labels import recipe_tree
 from scipy.stats import spearmanr
 
 from limbeck.preparation import Materials, Prepared, prepare, student_preprocess
@@ -28,26 +29,6 @@ SETTINGS = [(t, a) for a in (0.01, 0.1, 0.5) for t in (1.0, 2.0, 4.0, 8.0, 16.0)
 SETTINGS += [(2.0, 0.8), (4.0, 0.8), (8.0, 0.8), (16.0, 0.8), (4.0, 0.95)]
 NINTHS = range(1, 10)
 SHORTER = (1 / 9, 1 / 6, 1 / 4, 1 / 3, 1 / 2)
-
-
-def recipe_of(options: argparse.Namespace) -> dict[str, Any]:
-    return {
-        "data": {
-            "source": "idx",
-            "path": str(options.data),
-            "labelled": 1000,
-            "unlabelled": False,
-            "validation": 10000,
-        },
-        "teacher": {
-            "kind": "train",
-            "model": {"name": "mlp", "hidden": [400, 400], "dropout": 0.3},
-            "fit": {"epochs": 5, "threads": 1},
-        },
-        "student": {"model": {"name": "mlp", "hidden": [32]}},
-        "fit": {"epochs": 60, "batch_size": 100, "optimizer": {"name": "adamw", "lr": 0.003}, "threads": 1},
-        "out": str(options.out),
-    }
 
 
 class Fits:
@@ -93,7 +74,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
     options = parser.parse_args()
-    recipe = recipe_from_tree(recipe_of(options), {}, where="the bench")
+    recipe = recipe_from_tree(recipe_tree(options.data, options.out), {}, where="the bench")
     data = prepare(recipe, Materials())
     opening = open_run(recipe, world=join_world(), resume=False, overwrite=True, watch=unwatched)
     with opening as opened, configured(opened.recipe.fit):

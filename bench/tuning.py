@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import optuna
 import torch
+from few_labels import recipe_tree
 from torch import Tensor
 
 from limbeck import pipeline, tuning
@@ -43,24 +44,8 @@ ALPHAS = np.linspace(0, 1, SIDE).round(3).tolist()
 
 
 def recipe_of(options: argparse.Namespace, repeat: int, **changes: Any) -> Recipe:
-    tree = {
-        "data": {
-            "source": "idx",
-            "path": str(options.data),
-            "labelled": 1000,
-            "unlabelled": False,
-            "validation": 10000,
-        },
-        "teacher": {
-            "kind": "train",
-            "model": {"name": "mlp", "hidden": [400, 400], "dropout": 0.3},
-            "fit": {"epochs": 5, "threads": 1},
-        },
-        "student": {"model": {"name": "mlp", "hidden": [32]}},
-        "fit": {"epochs": 60, "batch_size": 100, "optimizer": {"name": "adamw", "lr": 0.003}, "threads": 1},
-        "tune": {"trials": options.trials, "seed": repeat, "jobs": 1},
-        "out": str(options.out / f"repeat-{repeat}"),
-    }
+    tree = recipe_tree(options.data, options.out / f"repeat-{repeat}")
+    tree["tune"] = {"trials": options.trials, "seed": repeat, "jobs": 1}
     return recipe_from_tree(tree, changes, where="the bench")
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
 
 import limbeck
 from limbeck import SearchResult, Tune
@@ -15,24 +14,16 @@ from limbeck.errors import DataError, Interrupted, RecipeError
 from limbeck.report import peek, record_of, write_report
 from limbeck.training import AdamW, Fit
 from limbeck.tuning.tune import TUNE
-from running import TEST, TRAIN, Interrupting, SquaredLogits, rows, tell, true_logits
+from running import Interrupting, SquaredLogits, arguments, tell
+
+FIT = Fit(epochs=3, batch_size=32, optimizer=AdamW(lr=0.02), threads=1)
 
 pytestmark = pytest.mark.usefixtures("unsynced")
 
 
 def look_for(out: Path, **changes: Any) -> SearchResult:
     """`limbeck.tune` on rows, in a second."""
-    settings: dict[str, Any] = {
-        "search": Tune(trials=4),
-        "teacher": true_logits,
-        "student": lambda: nn.Linear(6, 3),
-        "train": rows(0, TRAIN),
-        "test": rows(1, TEST),
-        "out": out,
-        "fit": Fit(epochs=3, batch_size=32, optimizer=AdamW(lr=0.02), threads=1),
-        "seeds": 2,
-    }
-    return limbeck.tune(**{**settings, **changes})
+    return limbeck.tune(**{"search": Tune(trials=4), **arguments(out, fit=FIT), **changes})
 
 
 def test_a_search_in_one_call(tmp_path: Path):
@@ -53,7 +44,7 @@ def test_the_best_setting_distils_to_the_same_student(tmp_path: Path):
     again = tell(
         tmp_path / "again",
         **result.best,
-        fit=Fit(epochs=3, batch_size=32, optimizer=AdamW(lr=0.02), threads=1),
+        fit=FIT,
         validation=result.recipe.data.validation,
     )
     assert torch.equal(again.student.weight, result.proof.student.weight)

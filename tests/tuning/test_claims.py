@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from claiming import check_held_by_one
 
 from limbeck.errors import Interrupted
 from limbeck.progress import Stop
@@ -36,17 +37,7 @@ def holder(directory: Path, what: str) -> subprocess.Popen[bytes]:
 
 def test_a_claim_is_held_by_one_and_looked_at_by_all(tmp_path: Path):
     one, other = FileClaims(tmp_path, Stop()), FileClaims(tmp_path, Stop())
-    with one.claimed("0001") as mine:
-        assert mine
-        for claims in (one, other):  # the holder too is told that it is taken
-            for _ in range(3):
-                with claims.claimed("0001") as free:
-                    assert not free
-        with other.claimed("0002") as free, FileClaims(tmp_path / "other", Stop()).claimed("0001") as elsewhere:
-            assert free
-            assert elsewhere
-    with other.claimed("0001") as mine:
-        assert mine
+    check_held_by_one(one, other, FileClaims(tmp_path / "other", Stop()))
 
 
 def test_a_claim_is_free_when_its_holder_is_killed(tmp_path: Path):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+from claiming import check_held_by_one
 from servers import SECRET, Server, mysql, postgresql, sql
 
 from limbeck.errors import DataError, Interrupted
@@ -76,18 +77,7 @@ def becomes_free(claims: DatabaseClaims, name: str) -> bool:
 
 
 def test_a_claim_is_held_by_one_and_looked_at_by_all(claimant: Claimant):
-    one, other = claimant(), claimant()
-    with one.claimed("0001") as mine:
-        assert mine
-        for claims in (one, other):  # the holder too is told that it is taken
-            for _ in range(3):
-                with claims.claimed("0001") as free:
-                    assert not free
-        with other.claimed("0002") as free, claimant("another search").claimed("0001") as elsewhere:
-            assert free
-            assert elsewhere
-    with other.claimed("0001") as mine:
-        assert mine
+    check_held_by_one(claimant(), claimant(), claimant("another search"))
 
 
 def test_a_claim_is_free_when_its_holder_fails(claimant: Claimant):

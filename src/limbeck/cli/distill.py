@@ -8,7 +8,7 @@ import typer
 
 from limbeck.cli.output import print_json
 from limbeck.cli.progress import progress_on_stderr
-from limbeck.cli.settings import changes_of, command
+from limbeck.cli.settings import AllowWeak, Settings, changes_of, command
 from limbeck.errors import GateError, Interrupted, RecipeError
 
 if TYPE_CHECKING:
@@ -19,14 +19,10 @@ _GATE = re.compile(r"\s*gain\s*(>=|>)\s*([-+]?\d+(?:\.\d+)?)\s*")
 
 def distill(
     recipe: Annotated[Path, typer.Argument(help="The recipe, a YAML file; examples/ has some.")],
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated.")
-    ] = None,
+    settings: Settings = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in `out`.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete the run in `out` first.")] = False,
-    allow_weak: Annotated[
-        bool, typer.Option("--allow-weak-teacher", help="Go on with a teacher no better than chance.")
-    ] = False,
+    allow_weak: AllowWeak = False,
     require: Annotated[
         str | None,
         typer.Option(help='A gate on the interval\'s lower end, in points: "gain > 0". Not met: exit status 5.'),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from limbeck.cli.output import print_json
-from limbeck.cli.settings import changes_of
+from limbeck.cli.settings import Settings, changes_of
 from limbeck.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 
 def doctor(
     recipe: Annotated[Path | None, typer.Argument(help="A recipe to examine; without one, this machine.")] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated.")
-    ] = None,
+    settings: Settings = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Examine a recipe before it is run, or say what limbeck finds on this machine.

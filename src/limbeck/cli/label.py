@@ -7,18 +7,14 @@ import typer
 
 from limbeck.cli.output import print_json
 from limbeck.cli.progress import progress_on_stderr
-from limbeck.cli.settings import changes_of, command
+from limbeck.cli.settings import AllowWeak, Settings, changes_of, command
 from limbeck.errors import Interrupted
 
 
 def label(
     recipe: Annotated[Path, typer.Argument(help="The recipe, a YAML file; examples/ has some.")],
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated.")
-    ] = None,
-    allow_weak: Annotated[
-        bool, typer.Option("--allow-weak-teacher", help="Go on with a teacher no better than chance.")
-    ] = False,
+    settings: Settings = None,
+    allow_weak: AllowWeak = False,
     verify: Annotated[
         bool, typer.Option("--verify", help="Ask nothing: hold every file of the run's stores against its checksum.")
     ] = False,

@@ -1,11 +1,18 @@
-"""Settings changed on the command line."""
+"""Settings changed on the command line, and options that several verbs have."""
 
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from limbeck.errors import RecipeError
+
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated.")
+]
+AllowWeak = Annotated[bool, typer.Option("--allow-weak-teacher", help="Go on with a teacher no better than chance.")]
 
 
 def changes_of(settings: Sequence[str] | None) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import typer
 
 from limbeck.cli.output import print_json
 from limbeck.cli.progress import progress_on_stderr
-from limbeck.cli.settings import changes_of, command
+from limbeck.cli.settings import AllowWeak, Settings, changes_of, command
 from limbeck.errors import Interrupted
 
 if TYPE_CHECKING:
@@ -16,16 +16,12 @@ if TYPE_CHECKING:
 
 def tune(
     recipe: Annotated[Path, typer.Argument(help="The recipe, a YAML file; what it says under `tune` is searched.")],
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated.")
-    ] = None,
+    settings: Settings = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the search in `out`, or work on it beside others.")
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete the search in `out` first.")] = False,
-    allow_weak: Annotated[
-        bool, typer.Option("--allow-weak-teacher", help="Go on with a teacher no better than chance.")
-    ] = False,
+    allow_weak: AllowWeak = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
     helps: Annotated[int | None, typer.Option("--helps", hidden=True)] = None,
 ) -> None:
