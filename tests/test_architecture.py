@@ -8,9 +8,9 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src" / "limbeck"
 
 FLOORS = (
-    {"errors", "files", "locks", "foreign", "signal", "record", "progress"},
-    {"objectives", "data", "models", "runtime"},
-    {"teachers"},
+    {"errors", "files", "bundle", "locks", "foreign", "signal", "record", "progress"},
+    {"objectives", "data", "models", "runtime", "conversion"},
+    {"teachers", "prediction"},
     {"training"},
     {"measurement"},
     {
@@ -27,7 +27,7 @@ FLOORS = (
         "pipeline",
         "estimate",
     },
-    {"report", "examination", "tuning"},
+    {"report", "examination", "tuning", "export", "benchmark"},
     {"cli", "distillation", "functional", "testing"},
 )
 """Rooms from the ground up; docs/decisions/0001 says why the doors lie above the report."""

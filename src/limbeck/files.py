@@ -16,14 +16,12 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
-
-import safetensors
-import safetensors.torch
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from limbeck.errors import DataError, DiskError, RecipeError
+
+if TYPE_CHECKING:  # a bundle is read where there is no torch
+    from torch import Tensor
 
 MANIFEST = "manifest.json"
 FORMAT = 1
@@ -31,7 +29,7 @@ _TEMPORARY = ".tmp-"
 MOST_JSON = 16 * 2**20
 """Bytes of a JSON file that is read; its values take some twenty times as many."""
 
-Content = bytes | dict[str, Tensor] | dict[str, Any]
+Content: TypeAlias = "bytes | dict[str, Tensor] | dict[str, Any]"
 
 
 # --- one file --------------------------------------------------------------------------------------------------
@@ -42,8 +40,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 
     Raises:
         DiskError: no space, no permission, a failed sync. The temporary file is gone, and the old content stands,
-            unless it was the last sync of all that failed: then the new content is there, but may not outlive a
-            power cut.
+            unless the last sync of all failed: then the new content is there, but may not outlive a power cut.
     """
     # Of one length whatever the name, which may already be the longest that the file system takes.
     name = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
@@ -69,11 +66,11 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Commit JSON; a NaN in it is our bug and raises ValueError."""
+    """Commit JSON; a NaN in it is our bug: ValueError."""
     write_bytes(path, encode(value))
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+def write_tensors(path: Path, tensors: "Mapping[str, Tensor]") -> None:
     """Commit named tensors as safetensors."""
     write_bytes(path, encode_tensors(tensors))
 
@@ -83,8 +80,10 @@ def encode(value: Any) -> bytes:
     return (json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode()
 
 
-def encode_tensors(tensors: Mapping[str, Tensor]) -> bytes:
+def encode_tensors(tensors: "Mapping[str, Tensor]") -> bytes:
     """Safetensors bytes: names sorted by the format itself, each tensor a contiguous copy on the CPU."""
+    import safetensors.torch
+
     # Tied weights share memory, which the format refuses: each name gets its own copy.
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     return safetensors.torch.save(plain)
@@ -122,12 +121,14 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON")
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
+def read_tensors(path: Path) -> "dict[str, Tensor]":
     """The named tensors in a safetensors file.
 
     Raises:
         DataError: no such file, or it is truncated or not of that format.
     """
+    import safetensors.torch
+
     try:
         _check_regular(path)
         return safetensors.torch.load_file(path)
@@ -142,7 +143,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Add one line to a log. Not synced: a log may lose its tail, and `cut_lines` mends a torn one."""
+    """Add one line to a log, not synced: it may lose its tail, and `cut_lines` mends a torn one."""
     with disk_errors(path, len(line)):
         make_directory(path.parent)
         with open(path, "a", encoding="utf-8") as file:
@@ -174,8 +175,7 @@ def _satisfies(line: str, keep: Callable[[dict[str, Any]], bool]) -> bool:
 def commit_directory(directory: Path, contents: Mapping[str, Content], **facts: Any) -> None:
     """Write files into a directory and seal them with a manifest that also holds `facts`.
 
-    Whatever an unfinished commit left under the same names is replaced. What is named `*.safetensors` is tensors,
-    even if there are none.
+    What an unfinished commit left under these names is replaced. `*.safetensors` are tensors, even if there are none.
     """
     with disk_errors(directory):
         make_directory(directory)
@@ -311,8 +311,10 @@ def digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
-def digest_tensors(tensors: Mapping[str, Tensor]) -> str:
+def digest_tensors(tensors: "Mapping[str, Tensor]") -> str:
     """sha256 of named tensors: names, dtypes, shapes and bytes."""
+    import torch
+
     total = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
@@ -340,11 +342,10 @@ def path_of(text: str, key: str) -> Path:
 
 def make_directory(directory: Path) -> None:
     """Make a directory and those above it, each name durable."""
-    if directory.is_dir():
-        return
-    make_directory(directory.parent)
-    directory.mkdir(exist_ok=True)
-    sync_directory(directory.parent)
+    if not directory.is_dir():
+        make_directory(directory.parent)
+        directory.mkdir(exist_ok=True)
+        sync_directory(directory.parent)
 
 
 def sync_directory(directory: Path) -> None:

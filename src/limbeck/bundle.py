@@ -1,0 +1,170 @@
+"""A bundle: a delivered student in a directory of its own, sealed. It is read without torch.
+
+model.onnx      the network (model.pt2, model.pte): one file, with the description inside it
+config.json     the description, and what the file is
+labels.json     the names of the classes, by their place in the logits
+golden.npz      real inputs as stored, what the network is shown of them, and what the file answers
+parity.json     how far the file is from the student it was made of
+README.md       the card, for people
+manifest.json   sizes and checksums of all of these
+
+Dimension key: N examples, C classes.
+"""
+
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from limbeck.errors import DataError
+from limbeck.files import MANIFEST, check_format, read_json, verify
+
+CONFIG, LABELS, GOLDEN, PARITY, CARD = "config.json", "labels.json", "golden.npz", "parity.json", "README.md"
+MODEL_FILES = {
+    "onnx": "model.onnx",
+    "onnx-int8": "model.onnx",
+    "torch-export": "model.pt2",
+    "executorch": "model.pte",
+    "executorch-int8": "model.pte",
+}
+"""By the format of a bundle, the name of its network's file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """What a delivered student takes and gives: JSON inside its file and in config.json beside it.
+
+    Args:
+        classes: their names, by place in the logits.
+        inputs: what an example is, by `kind`: images (`levels`, the stored value of white), rows (`columns`,
+            `delimiter`, `missing`, as the source rows has them), texts, or numbers.
+        input_shape: of one example as stored.
+        input_dtype: of stored inputs, uint8 or float32.
+        preprocess: from stored inputs to what the network takes: the fields of `limbeck.data.Preprocess`, or those of
+            `Encode`, which have a `kind`.
+        network_shape: of one example as the network takes it, float32.
+        teacher: what it learnt from, in words.
+        licence: of the student, as its maker states it; None where nothing was stated.
+        student: sha256 of the weights that the file was made of.
+        limbeck: the version that made the file.
+    """
+
+    classes: tuple[str, ...]
+    inputs: Mapping[str, Any]
+    input_shape: tuple[int, ...]
+    input_dtype: str
+    preprocess: Mapping[str, Any]
+    network_shape: tuple[int, ...]
+    teacher: str
+    licence: str | None
+    student: str
+    limbeck: str
+    format: int = 1
+
+    def tree(self) -> dict[str, Any]:
+        """Plain JSON."""
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return plain
+
+    def metadata(self) -> dict[str, str]:
+        """For the file of the network: each field as JSON text."""
+        return {name: json.dumps(value, ensure_ascii=False) for name, value in self.tree().items()}
+
+
+@dataclass(frozen=True)
+class Golden:
+    """Real examples by which a bundle is held to what it answered when it was made.
+
+    Args:
+        inputs: [N, ...] as stored.
+        seen: [N, ...] float32, as the network is shown them.
+        logits: [N, C] float32, what the file answered.
+        student: [N, C] float32, what the student answered before it was converted.
+    """
+
+    inputs: NDArray[Any]
+    seen: NDArray[np.float32]
+    logits: NDArray[np.float32]
+    student: NDArray[np.float32]
+
+    def encode(self) -> bytes:
+        """As the bytes of golden.npz."""
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **vars(self))
+        return buffer.getvalue()
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A whole and undamaged bundle.
+
+    Args:
+        directory: where it lies.
+        kind: its format, a key of `MODEL_FILES`.
+        description: what its network takes and gives.
+        golden: what it must answer.
+        config: all that config.json says.
+    """
+
+    directory: Path
+    kind: str
+    description: Description
+    golden: Golden
+    config: Mapping[str, Any]
+
+    @property
+    def model(self) -> Path:
+        """The file of the network."""
+        return self.directory / MODEL_FILES[self.kind]
+
+
+def read_bundle(directory: Path) -> Bundle:
+    """The bundle in a directory, every file of it held against its checksum.
+
+    Raises:
+        DataError: no bundle, one that was never finished, damaged, or of a newer format.
+    """
+    if not (directory / CONFIG).is_file() or not (directory / MANIFEST).is_file():
+        raise DataError(
+            f"{directory} holds no bundle",
+            expected=f"a directory that limbeck export made, with {CONFIG} and {MANIFEST}",
+            do="check the path: it is runs/NAME/export/onnx or the like; limbeck export makes it",
+        )
+    verify(directory)
+    config = read_json(directory / CONFIG)
+    try:
+        check_format(config, directory / CONFIG)
+        kind = config["kind"]
+        if kind not in MODEL_FILES:
+            raise ValueError(f"kind {kind!r}")
+        return Bundle(directory, kind, described(config["description"]), _golden(directory / GOLDEN), config)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(
+            f"{directory / CONFIG} lacks or mistypes a field: {error}",
+            expected="a bundle as limbeck export writes it",
+            do="export the student again",
+        ) from None
+
+
+def described(tree: Mapping[str, Any]) -> Description:
+    """The description in plain JSON.
+
+    Raises:
+        KeyError, TypeError: fields that are missing or of another type.
+    """
+    values = {field.name: tree[field.name] for field in fields(Description)}
+    for name in ("classes", "input_shape", "network_shape"):
+        values[name] = tuple(values[name])
+    return Description(**values)
+
+
+def _golden(path: Path) -> Golden:
+    with np.load(path, allow_pickle=False) as archive:
+        return Golden(**{field.name: archive[field.name] for field in fields(Golden)})

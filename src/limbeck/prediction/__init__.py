@@ -1,0 +1,1 @@
+"""Prediction: a bundle asked about files, without torch."""
