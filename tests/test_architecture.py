@@ -26,6 +26,7 @@ FLOORS = (
         "proof",
         "pipeline",
         "estimate",
+        "finished",
     },
     {"report", "examination", "tuning", "export", "benchmark"},
     {"cli", "distillation", "functional", "testing"},

@@ -102,4 +102,4 @@ def distill(
         raise stopped.advising(AGAIN) from None
     directory = path_of(plan.recipe.out, "out")
     write_report(directory, record)
-    return Result(directory, record, plan.make)
+    return Result(directory, record, plan.recipe, plan.materials)

@@ -1,7 +1,6 @@
 """From the arguments of a Python door to a recipe, and to what no recipe can name."""
 
-from collections.abc import Callable, Sequence
-from copy import deepcopy
+from collections.abc import Sequence
 from dataclasses import dataclass, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,14 +28,6 @@ class Plan:
     recipe: Recipe
     materials: Materials
     options: Options
-
-    @property
-    def make(self) -> Callable[[], nn.Module] | None:
-        """What makes the architecture that saved weights are put into."""
-        student = self.materials.student
-        if student is None:
-            return None
-        return (lambda: deepcopy(student)) if isinstance(student, nn.Module) else student
 
 
 def plan_of(

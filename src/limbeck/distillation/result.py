@@ -1,7 +1,6 @@
 """What the Python doors give back."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -9,11 +8,14 @@ from typing import Any
 from torch import nn
 
 from limbeck.data import AnyPreprocess
+from limbeck.finished import Chosen, Finished, finished
 from limbeck.measurement import Verdict
+from limbeck.preparation import Materials
 from limbeck.recipe import Recipe, read_recipe
 from limbeck.record import read_record
 from limbeck.report import closing_sentence, landscape_of, search_lines
-from limbeck.teachers import SavedModel, load_model
+from limbeck.rundir import RESOLVED
+from limbeck.teachers import SavedModel
 
 
 @dataclass(frozen=True)
@@ -23,12 +25,14 @@ class Result:
     Args:
         directory: of the run: record, reports, students, labels.
         record: all that was measured.
-        make: the user's architecture, where the student is not of the catalogue.
+        recipe: of the run.
+        materials: what was handed over in person.
     """
 
     directory: Path
     record: dict[str, Any]
-    make: Callable[[], nn.Module] | None = None
+    recipe: Recipe
+    materials: Materials = field(default_factory=Materials)
 
     @property
     def verdict(self) -> Verdict:
@@ -54,11 +58,12 @@ class Result:
         return self._saved.preprocess
 
     @cached_property
+    def _run(self) -> Finished:
+        return finished(self.directory, self.materials, self.recipe)
+
+    @cached_property
     def _saved(self) -> SavedModel:
-        arms, seeds = self.record["recipe"]["proof"]["arms"], self.record["recipe"]["proof"]["seeds"]
-        arm = "distilled" if "distilled" in arms else arms[0]
-        directory = self.directory / "arms" / arm / f"seed-{min(seeds)}" / "student"
-        return load_model(directory, self.make() if self.make else None)
+        return self._run.student(*self._run.settled(Chosen()))
 
     def __str__(self) -> str:
         return closing_sentence(self.record)
@@ -71,12 +76,12 @@ class SearchResult:
     Args:
         directory: of the search: recipe of the best setting, landscape, trials, proof, reports.
         record: of its proof.
-        make: the user's architecture, where the student is not of the catalogue.
+        materials: what was handed over in person.
     """
 
     directory: Path
     record: dict[str, Any]
-    make: Callable[[], nn.Module] | None = None
+    materials: Materials = field(default_factory=Materials)
 
     @property
     def verdict(self) -> Verdict:
@@ -103,7 +108,7 @@ class SearchResult:
         """The run of the best setting, with its student."""
         number = self.record["best"]["number"]
         directory = self.directory / "proof" / f"{number:04d}"
-        return Result(directory, read_record(directory), self.make)
+        return Result(directory, read_record(directory), read_recipe(directory / RESOLVED), self.materials)
 
     def __str__(self) -> str:
         return "\n".join(search_lines(self.record, self.landscape))

@@ -43,4 +43,4 @@ def tune(*, search: Tune | None = None, **settings: Any) -> SearchResult:
         raise stopped.advising(AGAIN) from None
     directory = tuning.directory_of(recipe)
     write_report(directory, record)
-    return SearchResult(directory, record, plan.make)
+    return SearchResult(directory, record, plan.materials)
