@@ -8,7 +8,7 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src" / "limbeck"
 
 FLOORS = (
-    {"errors", "files", "bundle", "locks", "foreign", "signal", "record", "progress"},
+    {"errors", "files", "bundle", "locks", "foreign", "signal", "record", "progress", "quiet"},
     {"objectives", "data", "models", "runtime", "conversion"},
     {"teachers", "prediction"},
     {"training"},
