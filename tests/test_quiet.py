@@ -16,6 +16,11 @@ def speak() -> None:
     warnings.warn("a warning", FutureWarning, stacklevel=1)
 
 
+def fail() -> None:
+    os.write(1, b"the reason\n")
+    raise ValueError("the library's")
+
+
 def test_what_a_library_says_goes_to_the_debug_log_and_nowhere_else(
     capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ):
@@ -36,8 +41,7 @@ def test_afterwards_everybody_speaks_again_even_after_an_error(
     caplog.set_level(logging.DEBUG, "limbeck")
     print("before")
     with pytest.raises(ValueError, match="the library's"), quietly("it"):
-        os.write(1, b"the reason\n")
-        raise ValueError("the library's")
+        fail()
     assert "it: the reason" in caplog.messages
     os.write(1, b"after\n")
     os.write(2, b"loudly\n")
