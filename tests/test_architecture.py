@@ -1,6 +1,7 @@
 """The house: floors import only floors below, rooms on one floor are blind to each other, and manners are kept."""
 
 import ast
+import sys
 from pathlib import Path
 
 import pytest
@@ -144,3 +145,45 @@ def test_nothing_is_unpickled():
         assert (
             not {"torch.load", "torch.export.load", "torch.save", "pickle.load", "pickle.loads", "eval", "exec"} & used
         ), path
+
+
+WITHOUT_TORCH = ("bundle", "errors", "files", "foreign", "runtime", "prediction", "cli")
+"""Rooms whose doors open where torch is not installed: `limbeck predict` needs onnxruntime and numpy alone."""
+ALLOWED = {"limbeck", "numpy", "onnxruntime", "PIL", "typer", "rich", "click"} | sys.stdlib_module_names
+
+
+def first_imports(path: Path) -> list[str]:
+    """Modules that are imported when a file is, in full."""
+    waiting, found = [ast.parse(path.read_text())], []
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            waiting += node.orelse
+        elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            waiting += ast.iter_child_nodes(node)
+    return found
+
+
+def files_of(module: str) -> list[Path]:
+    """The files that an import of a module of limbeck runs, those of the rooms around it too."""
+    parts = module.split(".")[1:]
+    places = [SOURCE.joinpath(*parts[:end], "__init__.py") for end in range(len(parts) + 1)]
+    return [place for place in (*places, SOURCE.joinpath(*parts).with_suffix(".py")) if parts and place.is_file()]
+
+
+@pytest.mark.parametrize("room", WITHOUT_TORCH)
+def test_what_answers_from_a_bundle_is_imported_without_torch(room: str):
+    waiting, seen = files_of(f"limbeck.{room}"), set()
+    assert waiting
+    while waiting:
+        path = waiting.pop()
+        if path in seen:
+            continue
+        seen.add(path)
+        for module in first_imports(path):
+            assert module.split(".")[0] in ALLOWED, f"{path} imports {module}"
+            waiting += files_of(module) if module.startswith("limbeck.") else []

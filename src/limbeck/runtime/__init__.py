@@ -1,7 +1,10 @@
-"""Networks in files: looked at with suspicion, then run, by ONNX Runtime or by torch's own operators."""
+"""Networks in files: looked at with suspicion, then run, by ONNX Runtime or by torch's own operators.
+
+Only what runs a program of torch needs torch; it lies in `limbeck.runtime.program`.
+"""
 
 from limbeck.runtime.onnx_model import read_model
-from limbeck.runtime.program import Program, read_program
+from limbeck.runtime.runner import Runner, runner
 from limbeck.runtime.session import Session
 
-__all__ = ["Program", "Session", "read_model", "read_program"]
+__all__ = ["Runner", "Session", "read_model", "runner"]

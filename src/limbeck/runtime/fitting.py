@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from math import prod
 from pathlib import Path
-
-import torch
-from torch import Tensor
+from typing import Any, TypeVar
 
 from limbeck.errors import DataError
 
+Values = TypeVar("Values", bound=Any)
+"""Tensors or arrays."""
 Shape = tuple[int | None, ...]
 """Of one example; None where any size will do."""
 
@@ -33,14 +33,30 @@ def check_shape(path: Path, own: Shape, given: tuple[int, ...]) -> None:
     )
 
 
-def in_batches(ask: Callable[[Tensor], Tensor], inputs: Tensor, *, least: int, most: int | None) -> Tensor:
-    """Answers [N, ...] of a network that bears batches of `least` to `most` only: the last is filled up and cut."""
+def in_batches(
+    ask: Callable[[Values], Values],
+    inputs: Values,
+    *,
+    least: int,
+    most: int | None,
+    join: Callable[[list[Values]], Values],
+) -> Values:
+    """Answers [N, ...] of a network that bears batches of `least` to `most` only: the last is filled up and cut.
+
+    Args:
+        ask: the network.
+        inputs: [N, ...].
+        least: examples that it takes at once.
+        most: examples that it takes at once; None is any number.
+        join: makes one of the answers.
+    """
     parts = []
-    for part in inputs.split(most or len(inputs)):
-        lacking = max(least - len(part), 0)
-        filled = torch.cat([part, part[-1:].expand(lacking, *part.shape[1:])]) if lacking else part
+    step = most or len(inputs)
+    for start in range(0, len(inputs), step):
+        part = inputs[start : start + step]
+        filled = part if len(part) >= least else part[[min(place, len(part) - 1) for place in range(least)]]
         parts.append(ask(filled)[: len(part)])
-    return torch.cat(parts)
+    return join(parts)
 
 
 def _fits(own: Shape, given: tuple[int, ...]) -> bool:

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from limbeck.errors import DataError, first_line
 from limbeck.foreign import foreign_file, looks_like, refuse_pickle
+from limbeck.runtime.session import MOST_BYTES
 
 if TYPE_CHECKING:
     from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto
 
-MOST_BYTES = 2**31 - 1
-"""Of a file without external data: protobuf's own limit."""
 MOST_NUMBERS = 2**32
 """Of one value for one example; a few bytes can declare any size."""
 DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")

@@ -107,7 +107,7 @@ class Program(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Answers [N, C]."""
-        return in_batches(self._answer, inputs.to(self._computed_in), least=self.least, most=self.most)
+        return in_batches(self._answer, inputs.to(self._computed_in), least=self.least, most=self.most, join=torch.cat)
 
     @property
     def _computed_in(self) -> torch.dtype:

@@ -3,22 +3,22 @@
 Dimension key: N examples, C outputs.
 """
 
-from math import prod
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 from limbeck.errors import DataError, first_line
-from limbeck.files import describe
+from limbeck.foreign import foreign_file
 from limbeck.runtime.fitting import Shape, check_shape, in_batches
-from limbeck.runtime.onnx_model import read_model
 
 if TYPE_CHECKING:
-    from onnx import ModelProto, NodeProto
     from onnxruntime import InferenceSession
+
+MOST_BYTES = 2**31 - 1
+"""Of a file without external data: protobuf's own limit."""
 
 _TYPES: dict[str, type[np.generic]] = {
     "tensor(float)": np.float32,
@@ -26,29 +26,25 @@ _TYPES: dict[str, type[np.generic]] = {
     "tensor(float16)": np.float16,
 }
 
-_LEARNT = ("FLOAT", "DOUBLE", "FLOAT16", "BFLOAT16", "INT8", "UINT8")
-"""Kinds of constants that hold weights; whole numbers of more bits are shapes and indices."""
-
 
 class Session:
-    """One file on the CPU, with as many threads as torch has when it is opened.
+    """One file on the CPU.
+
+    It opens no other file that the model names and knows no operators but ONNX Runtime's own.
 
     Args:
         path: of a model with one floating-point input, whose first dimension is the batch.
+        threads: that one batch is computed with.
         output: which of its outputs is asked for; None is the only one, or the only one that is [N, C] numbers.
+        data: the model, where it was read before; None reads the path.
 
     Raises:
-        DataError: a file that cannot be trusted, read or asked.
+        DataError: a file that cannot be read or asked.
     """
 
-    def __init__(self, path: Path, output: str | None = None) -> None:
-        model = read_model(path)
+    def __init__(self, path: Path, *, threads: int, output: str | None = None, data: bytes | None = None) -> None:
         self.path = path
-        self.sha256 = describe(path)["sha256"]
-        self.classes = _without_dictionaries(model, output)
-        """The names that the file gives its outputs, if any."""
-        self.parameters = _parameters(model)
-        self._session = _opened(path, model)
+        self._session = _opened(path, _read(path) if data is None else data, threads)
         self.input, self.batch, self.shape, self._dtype = self._input()
         self.output = self._output(output)
 
@@ -86,16 +82,22 @@ class Session:
         """
         check_shape(self.path, self.shape, shape)
 
-    def __call__(self, inputs: Tensor) -> Tensor:
-        """Answers [N, C], float32, for preprocessed inputs [N, ...].
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What is written in the file beside the network."""
+        written: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
+        return written
+
+    def __call__(self, inputs: NDArray[Any]) -> NDArray[np.float32]:
+        """Answers [N, C] for preprocessed inputs [N, ...].
 
         Raises:
             DataError: the runtime fails.
         """
-        return in_batches(self._run, inputs, least=self.batch or 1, most=self.batch)
+        return in_batches(self._run, inputs, least=self.batch or 1, most=self.batch, join=np.concatenate)
 
-    def _run(self, inputs: Tensor) -> Tensor:
-        array = np.ascontiguousarray(inputs.cpu().numpy(), dtype=self._dtype)
+    def _run(self, inputs: NDArray[Any]) -> NDArray[np.float32]:
+        array = np.ascontiguousarray(inputs, dtype=self._dtype)
         try:
             (answers,) = self._session.run([self.output], {self.input: array})
         except Exception as error:  # ONNX Runtime's have no class in common
@@ -110,23 +112,30 @@ class Session:
                 expected="one row an example",
                 do="export it with a dynamic batch, its first dimension",
             )
-        return torch.from_numpy(np.array(answers, dtype=np.float32))
+        return np.array(answers, dtype=np.float32)
 
     def _unusable(self, came: str, expected: str, do: str) -> DataError:
         return DataError(f"{self.path} {came}", expected=expected, do=do)
 
 
-def _opened(path: Path, model: "ModelProto") -> "InferenceSession":
+def _read(path: Path) -> bytes:
+    foreign_file(path, what="an ONNX model in one file", most=MOST_BYTES)
+    return path.read_bytes()
+
+
+def _opened(path: Path, data: bytes, threads: int) -> "InferenceSession":
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
+    options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.use_deterministic_compute = True
     options.log_severity_level = 4
     options.add_session_config_entry("session.load_model_format", "ONNX")
+    # Tensors outside the file would be looked for here, where nothing can lie.
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
     try:
-        session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         for each in (*session.get_inputs(), *session.get_outputs()):
             _ = each.name, each.shape  # a name may be no text
         return session
@@ -136,44 +145,3 @@ def _opened(path: Path, model: "ModelProto") -> "InferenceSession":
             expected="a model that this version runs on a CPU",
             do="export it again with an older opset, or install a newer onnxruntime",
         ) from None
-
-
-def _without_dictionaries(model: "ModelProto", output: str | None) -> tuple[str, ...] | None:
-    """Let dictionaries {class: probability}, as converters of scikit-learn make them, pass as the numbers they hold.
-
-    Returns:
-        The names of the classes, where there is one such output and it has names.
-    """
-    from onnx import TensorProto, helper
-
-    outputs = {value.name: value for value in model.graph.output}
-    names = []
-    for node in model.graph.node:
-        if node.op_type != "ZipMap" or node.output[0] not in outputs or output not in (None, node.output[0]):
-            continue
-        labels = _labels(node)
-        names.append(labels)
-        node.op_type, node.domain = "Identity", ""
-        del node.attribute[:]
-        numbers = helper.make_tensor_type_proto(TensorProto.FLOAT, ["N", len(labels)])
-        outputs[node.output[0]].type.CopyFrom(numbers)
-    if names and not any(opset.domain in ("", "ai.onnx") for opset in model.opset_import):
-        model.opset_import.append(helper.make_opsetid("", 13))
-    own = names[0] if len(names) == 1 else ()
-    # Numbers from 0 are places, not names.
-    return own if own and own != tuple(map(str, range(len(own)))) else None
-
-
-def _labels(node: "NodeProto") -> tuple[str, ...]:
-    found = {attribute.name: attribute for attribute in node.attribute}
-    if "classlabels_strings" in found:
-        return tuple(label.decode(errors="replace") for label in found["classlabels_strings"].strings)
-    return tuple(map(str, found["classlabels_int64s"].ints)) if "classlabels_int64s" in found else ()
-
-
-def _parameters(model: "ModelProto") -> int | None:
-    """The numbers among its constants that were learnt."""
-    from onnx import TensorProto
-
-    kinds = {getattr(TensorProto, name) for name in _LEARNT}
-    return sum(prod(each.dims) for each in model.graph.initializer if each.data_type in kinds) or None

@@ -5,7 +5,7 @@ from typing import Literal
 
 from limbeck.data import Preprocess
 from limbeck.files import path_of
-from limbeck.runtime import read_program
+from limbeck.runtime.program import read_program
 from limbeck.teachers.audience import Audience
 from limbeck.teachers.module import ModuleTeacher
 from limbeck.teachers.picked import answering
