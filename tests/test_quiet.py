@@ -5,6 +5,7 @@ import sys
 import warnings
 
 import pytest
+import torch
 
 from limbeck.quiet import quietly
 
@@ -12,8 +13,10 @@ from limbeck.quiet import quietly
 def speak() -> None:
     os.write(1, b"from C to stdout\n")
     os.write(2, b"from C to stderr \xff\n")
-    print("from Python", file=sys.__stdout__)
+    print("from Python")
+    print("from Python's own", file=sys.__stdout__)
     warnings.warn("a warning", FutureWarning, stacklevel=1)
+    logging.getLogger("torch.made_up").warning("a log line")
 
 
 def fail() -> None:
@@ -21,28 +24,46 @@ def fail() -> None:
     raise ValueError("the library's")
 
 
+@pytest.fixture
+def torch_logger():
+    """A logger with a handler of its own that writes to stderr, as torch sets up."""
+    assert torch.__version__
+    logger = logging.getLogger("torch.made_up")
+    handler = logging.StreamHandler(sys.stderr)
+    logger.addHandler(handler)
+    yield
+    logger.removeHandler(handler)
+
+
+@pytest.mark.usefixtures("torch_logger")
 def test_what_a_library_says_goes_to_the_debug_log_and_nowhere_else(
     capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ):
     caplog.set_level(logging.DEBUG, "limbeck")
-    with quietly("the library"):
+    with quietly("it"):
         speak()
     assert capfd.readouterr() == ("", "")
-    assert sorted(caplog.messages) == [
-        "the library: from C to stderr \ufffd",
-        "the library: from C to stdout",
-        "the library: from Python",
-    ]
+    assert {each.getMessage() for each in caplog.records if each.name == "limbeck"} == {
+        "it: a log line",
+        "it: a warning",
+        "it: from C to stderr \ufffd",
+        "it: from C to stdout",
+        "it: from Python",
+        "it: from Python's own",
+    }
 
 
+@pytest.mark.usefixtures("torch_logger")
 def test_afterwards_everybody_speaks_again_even_after_an_error(
     capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ):
     caplog.set_level(logging.DEBUG, "limbeck")
+    handlers = list(logging.root.handlers)
     print("before")
     with pytest.raises(ValueError, match="the library's"), quietly("it"):
         fail()
     assert "it: the reason" in caplog.messages
+    assert logging.root.handlers == handlers
     os.write(1, b"after\n")
     os.write(2, b"loudly\n")
     assert capfd.readouterr() == ("before\nafter\n", "loudly\n")

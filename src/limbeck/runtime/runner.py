@@ -30,6 +30,10 @@ def runner(kind: str, path: Path, threads: int) -> Runner:
     """
     if kind == "torch-export":
         return _program(path, threads)
+    if kind.startswith("executorch"):
+        from limbeck.runtime.executorch_file import ExecuTorchFile
+
+        return ExecuTorchFile(path, threads=threads)
     return Session(path, threads=threads)
 
 
