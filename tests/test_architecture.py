@@ -10,8 +10,8 @@ SOURCE = Path(__file__).parent.parent / "src" / "limbeck"
 
 FLOORS = (
     {"errors", "files", "bundle", "locks", "foreign", "signal", "record", "progress", "quiet"},
-    {"objectives", "data", "models", "runtime", "conversion"},
-    {"teachers", "prediction"},
+    {"objectives", "data", "models", "runtime"},
+    {"teachers", "prediction", "conversion"},
     {"training"},
     {"measurement"},
     {
