@@ -9,7 +9,8 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src" / "limbeck"
 
 FLOORS = (
-    {"errors", "files", "bundle", "locks", "foreign", "signal", "record", "progress", "quiet"},
+    {"errors", "files", "bundle", "locks", "foreign", "signal", "record", "progress", "quiet"}
+    | {"cells", "tabular", "decoding", "numpy_files"},
     {"objectives", "data", "models", "runtime"},
     {"teachers", "prediction", "conversion"},
     {"training"},

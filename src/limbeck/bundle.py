@@ -11,8 +11,10 @@ manifest.json   sizes and checksums of all of these
 Dimension key: N examples, C classes.
 """
 
+import hashlib
 import io
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -22,7 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limbeck.errors import DataError
-from limbeck.files import MANIFEST, check_format, read_json, verify
+from limbeck.files import FORMAT, MANIFEST, check_format, read_json, verify
+from limbeck.numpy_files import read_npz
 
 CONFIG, LABELS, GOLDEN, PARITY, CARD = "config.json", "labels.json", "golden.npz", "parity.json", "README.md"
 MODEL_FILES = {
@@ -33,6 +36,11 @@ MODEL_FILES = {
     "executorch-int8": "model.pte",
 }
 """By the format of a bundle, the name of its network's file."""
+KINDS = ("images", "rows", "texts", "numbers")
+"""Of examples."""
+SEAL = b"limbeck-sha256:" + b"0" * 64
+"""In a file of a network whose own checksum is still to be written."""
+_SEALED = re.compile(rb"limbeck-sha256:[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,8 +80,11 @@ class Description:
         return plain
 
     def metadata(self) -> dict[str, str]:
-        """For the file of the network: each field as JSON text."""
-        return {name: json.dumps(value, ensure_ascii=False) for name, value in self.tree().items()}
+        """For the file of the network: each field as JSON text, and room for a seal."""
+        return {
+            **{name: json.dumps(value, ensure_ascii=False) for name, value in self.tree().items()},
+            "seal": SEAL.decode(),
+        }
 
 
 @dataclass(frozen=True)
@@ -157,14 +168,55 @@ def described(tree: Mapping[str, Any]) -> Description:
     """The description in plain JSON.
 
     Raises:
-        KeyError, TypeError: fields that are missing or of another type.
+        KeyError, TypeError, ValueError: fields that are missing, of another type, or of a newer format.
     """
     values = {field.name: tree[field.name] for field in fields(Description)}
-    for name in ("classes", "input_shape", "network_shape"):
+    if values["format"] != FORMAT:
+        raise ValueError(f"description of format {values['format']!r}")
+    for name, kind in (("classes", str), ("input_shape", int), ("network_shape", int)):
         values[name] = tuple(values[name])
+        if not values[name] or not all(type(each) is kind for each in values[name]):
+            raise TypeError(name)
+    if min(*values["input_shape"], *values["network_shape"]) < 1 or values["input_dtype"] not in ("uint8", "float32"):
+        raise ValueError("input_shape, network_shape or input_dtype")
+    if values["inputs"]["kind"] not in KINDS:
+        raise ValueError(f"inputs of kind {values['inputs']['kind']!r}")
     return Description(**values)
 
 
 def _golden(path: Path) -> Golden:
-    with np.load(path, allow_pickle=False) as archive:
-        return Golden(**{field.name: archive[field.name] for field in fields(Golden)})
+    arrays = read_npz(path, "the golden batch of a bundle")
+    return Golden(**{field.name: arrays[field.name] for field in fields(Golden)})
+
+
+# --- a file of a network alone ----------------------------------------------------------------------------------------
+
+
+def sealed_file(data: bytes) -> bytes:
+    """A file that holds a description's metadata, with the checksum of its bytes in the place of `SEAL`.
+
+    It keeps its length, so that what counts bytes in it stays true. A zip archive has checksums of its own and stays
+    as it is.
+    """
+    if data.startswith(b"PK"):
+        return data
+    if len(_SEALED.findall(data)) != 1 or SEAL not in data:
+        raise ValueError("the file has no place, or more than one, for its seal")
+    return data.replace(SEAL, SEAL[:-64] + hashlib.sha256(data).hexdigest().encode())
+
+
+def check_seal(data: bytes, path: Path) -> None:
+    """Hold the bytes of a file against the checksum that is among them.
+
+    Raises:
+        DataError: there is none, or the file is not as it was sealed.
+    """
+    found = _SEALED.findall(data)
+    if len(found) == 1 and sealed_file(data.replace(found[0], SEAL)) == data:
+        return
+    came = "is damaged: it does not match its own checksum" if found else "was not made by limbeck: it has no seal"
+    raise DataError(
+        f"{path} {came}",
+        expected="the model.onnx of a bundle, as limbeck export wrote it",
+        do="copy it again from where it was made, or export the student again",
+    )

@@ -63,3 +63,9 @@ class Interrupted(LimbeckError):
 def first_line(error: Exception, most: int = 200) -> str:
     """The gist of another library's error, of at most so many letters, for one of ours."""
     return (str(error).strip() or type(error).__name__).splitlines()[0][:most]
+
+
+def name_some(things: list[int] | list[str], most: int = 5) -> str:
+    """The first few of a list, and how many more there are, for a message."""
+    more = len(things) - most
+    return ", ".join(map(str, things[:most])) + (f" and {more} more" if more > 0 else "")

@@ -11,8 +11,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from limbeck.files import FORMAT, read_json, sealed, unsealed, write_json
 
 RECORD = "record.json"
@@ -36,6 +34,8 @@ def read_record(directory: Path) -> dict[str, Any]:
 
 def environment() -> dict[str, Any]:
     """Versions, commit and hardware, as every record states them."""
+    import torch  # records are read, and this machine is looked at, where there is none
+
     commit, dirty = _commit()
     return {
         "limbeck": version("limbeck"),

@@ -1,7 +1,7 @@
 """Examples, keyed by their content: where they come from, and choices and views that depend on no order."""
 
 from limbeck.data.encode import AnyPreprocess, Column, Encode
-from limbeck.data.examples import Examples, as_words, key_examples, name_some, overlap
+from limbeck.data.examples import Examples, as_words, key_examples, overlap
 from limbeck.data.image_preprocess import ImagePreprocess, Interpolation
 from limbeck.data.preprocess import Preprocess
 from limbeck.data.randomness import derive_seed, random_bits
@@ -42,7 +42,6 @@ __all__ = [
     "hold_out",
     "key_examples",
     "labelled_subset",
-    "name_some",
     "overlap",
     "random_bits",
     "text_bytes",

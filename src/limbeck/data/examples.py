@@ -13,11 +13,10 @@ import torch
 from torch import Tensor
 
 from limbeck.data.randomness import GAMMA, split_mix
-from limbeck.errors import DataError
+from limbeck.errors import DataError, name_some
 from limbeck.signal import UNLABELLED
 
 _PART = 1 << 22  # numbers that are looked at together
-_NAMED = 5  # a message names this many offenders and counts the rest
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,9 +211,3 @@ def _check_labels(labels: Tensor, classes: tuple[str, ...]) -> None:
             expected="at least as many examples as classes",
             do="give more examples; if the labels are not classes, limbeck cannot use them",
         )
-
-
-def name_some(things: list[int] | list[str], most: int = _NAMED) -> str:
-    """The first few of a list, and how many more there are, for a message."""
-    more = len(things) - most
-    return ", ".join(map(str, things[:most])) + (f" and {more} more" if more > 0 else "")

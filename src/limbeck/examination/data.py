@@ -5,7 +5,8 @@ Dimension key: N examples, G distinct keys.
 
 import torch
 
-from limbeck.data import Examples, columns_line, name_some
+from limbeck.data import Examples, columns_line
+from limbeck.errors import name_some
 from limbeck.examination.finding import Finding, note, ok, warning
 from limbeck.preparation import Prepared
 

@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from limbeck.data import name_some
-from limbeck.errors import DataError
+from limbeck.errors import DataError, name_some
 from limbeck.foreign import PARQUET_LIMITS, foreign_file, library_errors, looks_like
 from limbeck.record import memory_bytes
 from limbeck.teachers.gives import columns_of

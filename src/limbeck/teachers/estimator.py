@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from limbeck.data import AnyPreprocess, Encode, Examples, Preprocess, name_some
-from limbeck.errors import DataError, RecipeError
+from limbeck.data import AnyPreprocess, Encode, Examples, Preprocess
+from limbeck.errors import DataError, RecipeError, name_some
 from limbeck.files import path_of
 from limbeck.signal import Signal
 from limbeck.teachers.audience import Audience

@@ -9,8 +9,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from limbeck.data import Preprocess, name_some
-from limbeck.errors import DataError
+from limbeck.data import Preprocess
+from limbeck.errors import DataError, name_some
 from limbeck.files import path_of
 from limbeck.foreign import foreign_file, looks_like, refuse_pickle
 from limbeck.models import AnyModel, initialise

@@ -7,8 +7,8 @@ import pytest
 import torch
 from pyarrow import parquet
 
+from limbeck import tabular
 from limbeck.data import Rows, overlap, texts_of
-from limbeck.data.sources import tabular
 from limbeck.errors import DataError
 
 PLAIN = "size,colour,label\n1,red,yes\n2.5,blue,no\n,red,yes\n4,?,no\n"

@@ -10,8 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from limbeck.data.examples import name_some
-from limbeck.errors import DataError
+from limbeck.errors import DataError, name_some
 from limbeck.signal import UNLABELLED
 
 Layout = Literal["nchw", "nhwc"]

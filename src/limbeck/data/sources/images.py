@@ -6,11 +6,11 @@ from typing import Literal
 
 import torch
 
-from limbeck.data.examples import Examples, key_examples, name_some
+from limbeck.data.examples import Examples, key_examples
 from limbeck.data.preprocess import Preprocess
 from limbeck.data.sources.base import Splits, check_share, existing, own_splits
-from limbeck.data.sources.decoding import SUFFIXES, Colour, decode_all
-from limbeck.errors import DataError
+from limbeck.decoding import SUFFIXES, Colour, decode_all
+from limbeck.errors import DataError, name_some
 
 _LAYOUT = "FOLDER/train/CLASS/*.png and FOLDER/test/CLASS/*.png (or val/), or FOLDER/CLASS/*.png alone"
 _LITTER = ("thumbs.db", "desktop.ini")  # left by file managers, as .DS_Store, whose name begins with a dot
@@ -74,7 +74,8 @@ class Images:
         files = [_image_files(folder / name) for name in classes]
         labels = torch.arange(len(classes)).repeat_interleave(torch.tensor([len(some) for some in files]))
         paths = [path for some in files for path in some]
-        return key_examples(decode_all(paths, self._height_width, self.colour), labels, classes)
+        pixels = torch.from_numpy(decode_all(paths, self._height_width, self.colour))
+        return key_examples(pixels, labels, classes)
 
 
 def _class_names(folder: Path) -> tuple[str, ...]:

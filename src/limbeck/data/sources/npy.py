@@ -14,6 +14,7 @@ from limbeck.data.preprocess import Preprocess
 from limbeck.data.sources.base import Splits, existing
 from limbeck.data.sources.conversion import as_named_labels, guess_layout
 from limbeck.errors import DataError
+from limbeck.numpy_files import mapped_npy
 
 _LAYOUT = "a folder with x_train.npy, y_train.npy, x_test.npy and y_test.npy"
 
@@ -63,17 +64,4 @@ def _inputs(path: Path) -> Tensor:
 
 def _mapped(path: Path) -> NDArray[Any]:
     existing(str(path), folder=False, expected=_LAYOUT)
-    try:
-        array = np.load(path, mmap_mode="c", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise DataError(
-            f"{path} cannot be read: {error}",
-            expected="one array of numpy, without pickled objects",
-            do="save it again by numpy.save; this file is damaged or of another kind",
-        ) from error
-    if isinstance(array, np.ndarray):
-        return array
-    array.close()
-    raise DataError(
-        f"{path} is an archive", expected="one array of numpy", do="save its arrays by numpy.save, or use npz"
-    )
+    return mapped_npy(path, "one array of numpy")

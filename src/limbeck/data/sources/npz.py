@@ -1,10 +1,8 @@
 """A .npz file of numpy, with the array names that Keras uses."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -14,7 +12,7 @@ from limbeck.data.preprocess import Preprocess
 from limbeck.data.sources.base import Splits, check_share, existing, own_splits
 from limbeck.data.sources.conversion import as_inputs, as_named_labels
 from limbeck.errors import DataError
-from limbeck.foreign import refuse_bomb
+from limbeck.numpy_files import read_npz
 
 _LAYOUT = "a .npz file with the arrays x_train, y_train, x_test, y_test, or x and y alone; `classes` may name them"
 
@@ -43,7 +41,7 @@ class Npz:
     def load(self) -> Splits:
         """Inputs [N, D], or [N, C, H, W]; uint8 as it is, other numbers as float32."""
         path = existing(self.path, folder=False, expected=_LAYOUT)
-        arrays = _read(path)
+        arrays = read_npz(path, _LAYOUT)
         official = "x_train" in arrays
         sides = ("_train", "_test") if official else ("",)
         missing = [name for side in sides for name in (f"x{side}", f"y{side}") if name not in arrays]
@@ -66,33 +64,3 @@ class Npz:
 
     def _inputs(self, array: NDArray[Any], name: str) -> Tensor:
         return as_inputs(array, name, None if self.layout == "auto" else self.layout)
-
-
-def _read(path: Path) -> dict[str, NDArray[Any]]:
-    """All arrays of the file; pickled objects are refused, since reading them would run their code."""
-    try:
-        # Opened here, since numpy leaves a damaged file open.
-        with path.open("rb") as file:
-            archive = np.load(file, allow_pickle=False)
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise ValueError("it holds one array, not an archive of named arrays")
-            members = archive.zip.infolist()  # type: ignore[union-attr]
-            unpacked, packed = (sum(getattr(m, size) for m in members) for size in ("file_size", "compress_size"))
-            refuse_bomb(path, unpacked, packed, "save it uncompressed, by numpy.savez, if you trust it")
-            arrays = dict(archive)
-    except DataError:
-        raise
-    except Exception as error:  # on damaged bytes zipfile and numpy raise nearly every type there is
-        raise DataError(
-            f"{path} cannot be read: {str(error).partition(chr(10))[0]}",
-            expected=f"{_LAYOUT}, without pickled objects",
-            do="save it again by numpy.savez; this file is damaged or of another kind",
-        ) from error
-    odd = [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]
-    if odd:
-        raise DataError(
-            f"{path} holds {', '.join(odd)}, not as numpy writes arrays",
-            expected=_LAYOUT,
-            do="save it again by numpy.savez",
-        )
-    return arrays

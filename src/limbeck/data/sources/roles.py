@@ -9,10 +9,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from limbeck.data.examples import name_some
-from limbeck.data.sources.cells import Cells
-from limbeck.data.sources.tabular import Sheet
-from limbeck.errors import DataError
+from limbeck.cells import Cells
+from limbeck.errors import DataError, name_some
+from limbeck.tabular import Sheet
 
 Role = Literal["numeric", "categorical", "text", "ignore"]
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from limbeck.data.encode import AnyPreprocess, Encode
-from limbeck.data.examples import key_examples, name_some
+from limbeck.data.examples import key_examples
 from limbeck.data.preprocess import Preprocess
 from limbeck.data.sources.base import Splits, check_share, existing
 from limbeck.data.sources.roles import Judged, Role, guess_label, judge
@@ -27,11 +27,11 @@ from limbeck.data.sources.stored import (
     texts_in,
     unknown_values,
 )
-from limbeck.data.sources.tabular import Sheet, read_sheet
 from limbeck.data.splits import hold_out
 from limbeck.data.text import MOST_BYTES, stored_texts
-from limbeck.errors import DataError
+from limbeck.errors import DataError, name_some
 from limbeck.files import path_of
+from limbeck.tabular import Sheet, read_sheet
 
 _log = logging.getLogger(__name__)
 

@@ -12,14 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from limbeck.cells import Cells
 from limbeck.data.encode import Column, Encode
-from limbeck.data.examples import name_some
-from limbeck.data.sources.cells import Cells
 from limbeck.data.sources.roles import Role
-from limbeck.data.sources.tabular import Sheet
 from limbeck.data.text import text_keys
-from limbeck.errors import DataError
+from limbeck.errors import DataError, name_some
 from limbeck.signal import UNLABELLED
+from limbeck.tabular import Sheet
 
 _CHUNK = 1 << 16  # rows whose cells are written out together
 _LONG = 64  # bytes of a category

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from limbeck.data.examples import name_some
-from limbeck.data.sources.cells import Cells, cells_of
-from limbeck.errors import DataError
+from limbeck.cells import Cells, cells_of
+from limbeck.errors import DataError, name_some
 from limbeck.foreign import PARQUET_LIMITS, library_errors, looks_like
 from limbeck.record import memory_bytes
 

@@ -1,4 +1,4 @@
-"""Image files made into tensors; what cannot be decoded soundly is named, never left out.
+"""Image files made into arrays; what cannot be decoded soundly is named, never left out.
 
 Dimension key: C channels, H rows, W columns.
 """
@@ -9,13 +9,10 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
-from torch import Tensor
 
-from limbeck.data.examples import name_some
-from limbeck.errors import DataError
+from limbeck.errors import DataError, name_some
 from limbeck.foreign import MOST_RATIO, MOST_UNPACKED
 
 Colour = Literal["rgb", "grey"]
@@ -29,7 +26,7 @@ _PILLOW_MODE = {"rgb": "RGB", "grey": "L"}
 _MOST_PIXELS = 64_000_000  # a few kilobytes can claim to be more, and would fill the memory when decoded
 
 
-def decode_all(paths: list[Path], size: tuple[int, int] | None, colour: Colour) -> Tensor:
+def decode_all(paths: list[Path], size: tuple[int, int] | None, colour: Colour) -> NDArray[np.uint8]:
     """The pixels of image files, [N, C, H, W] uint8.
 
     Args:
@@ -48,7 +45,7 @@ def decode_all(paths: list[Path], size: tuple[int, int] | None, colour: Colour) 
     _check_decoded(paths, results)
     images = [result for result in results if not isinstance(result, str)]
     _check_sizes(paths, images)
-    return torch.from_numpy(np.stack(images))
+    return np.stack(images)
 
 
 def _decode(path: Path, size: tuple[int, int] | None, colour: Colour) -> NDArray[np.uint8] | str:
