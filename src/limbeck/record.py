@@ -14,6 +14,8 @@ from typing import Any
 from limbeck.files import FORMAT, read_json, sealed, unsealed, write_json
 
 RECORD = "record.json"
+BENCH = "bench.json"
+"""In the directory of a run: what its teacher, student and exports cost on one machine."""
 SEARCH, LANDSCAPE = "search.json", "landscape.json"
 """In the directory of a search: what its processes agree on, by which it is known, and all that it found."""
 
@@ -30,6 +32,21 @@ def read_record(directory: Path) -> dict[str, Any]:
         DataError: missing, not JSON, edited, or of a newer format.
     """
     return unsealed(read_json(directory / RECORD), directory / RECORD)
+
+
+def write_bench(directory: Path, bench: dict[str, Any]) -> dict[str, Any]:
+    """Commit `bench.json`, sealed likewise; returns what is in it."""
+    write_json(directory / BENCH, sealed({"format": FORMAT, **bench}))
+    return read_bench(directory)
+
+
+def read_bench(directory: Path) -> dict[str, Any]:
+    """The `bench.json` in `directory`.
+
+    Raises:
+        DataError: missing, not JSON, edited, or of a newer format.
+    """
+    return unsealed(read_json(directory / BENCH), directory / BENCH)
 
 
 def environment() -> dict[str, Any]:

@@ -18,7 +18,7 @@ from limbeck.locks import locked
 from limbeck.progress import Stop, Watch, stoppable, unwatched
 from limbeck.recipe import Recipe, TeacherEnsemble, TrainedTeacher, tree_of
 from limbeck.recipe_text import read_yaml, write_yaml
-from limbeck.record import RECORD, cores, environment
+from limbeck.record import BENCH, RECORD, cores, environment
 from limbeck.training import Fit, Place, World
 
 RESOLVED = "recipe.resolved.yaml"
@@ -26,7 +26,8 @@ ORIGIN = "origin.json"
 """Which data and which teacher a run was begun with, as sha256, and the precision it was asked in."""
 
 _BEGUN = {RESOLVED, ORIGIN, "environment.json", "run.log"}
-_MADE = {"labels", "teacher", "assistants", "arms", "metrics.jsonl", RECORD, "report.md", "report.html"}
+_REPORTS = {"report.md", "report.html"}
+_MADE = {"labels", "teacher", "assistants", "arms", "export", "metrics.jsonl", RECORD, BENCH, *_REPORTS}
 
 WAIT = 0.1
 """Seconds between two looks at a run that another process has to itself."""

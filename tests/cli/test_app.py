@@ -24,6 +24,7 @@ VERBS = {
     "tune": {"recipe", "--set", "--resume", "--overwrite", "--allow-weak-teacher", "--json", "--helps"},
     "peek": {"run", "--example", "--temperature", "-T", "--json"},
     "report": {"run", "--json"},
+    "bench": {"run", "--price", "--seconds", "--arm", "--seed", "--json"},
     "list": {"kind", "--time", "--json"},
     "doctor": {"recipe", "--set", "--json"},
 }

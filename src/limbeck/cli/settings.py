@@ -12,6 +12,8 @@ from limbeck.errors import RecipeError
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; may be repeated.")
 ]
+Arm = Annotated[str | None, typer.Option(help="Of the student; `distilled` unless given.")]
+Seed = Annotated[int | None, typer.Option(help="Of the student; the lowest unless given.")]
 AllowWeak = Annotated[bool, typer.Option("--allow-weak-teacher", help="Go on with a teacher no better than chance.")]
 
 

@@ -11,11 +11,13 @@ from limbeck.data import AnyPreprocess
 from limbeck.finished import Chosen, Finished, finished
 from limbeck.measurement import Verdict
 from limbeck.preparation import Materials
+from limbeck.progress import Watch, unwatched
 from limbeck.recipe import Recipe, read_recipe
 from limbeck.record import read_record
-from limbeck.report import closing_sentence, landscape_of, search_lines
+from limbeck.report import closing_sentence, landscape_of, search_lines, write_report
 from limbeck.rundir import RESOLVED
 from limbeck.teachers import SavedModel
+from limbeck.training import ArmName
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,40 @@ class Result:
     def preprocess(self) -> AnyPreprocess:
         """From inputs as they are stored to what the student takes."""
         return self._saved.preprocess
+
+    def bench(
+        self,
+        *,
+        price: float | None = None,
+        seconds: float | None = None,
+        arm: ArmName | None = None,
+        seed: int | None = None,
+        watch: Watch = unwatched,
+    ) -> dict[str, Any]:
+        """Measure what answers of teacher, student and exports cost on this machine, into bench.json and the report.
+
+        Args:
+            price: of an hour of this machine, in your currency.
+            seconds: for the times of teacher, student or export, each, at most; None is 20.
+            arm: of the student; None is distilled.
+            seed: of the student; None is the lowest.
+            watch: told of progress.
+
+        Returns:
+            What bench.json says; docs/bench.md has every key.
+
+        Raises:
+            RecipeError: an unknown student, or a price or seconds that are not above 0. DataError: data that have
+                changed since.
+        """
+        from limbeck.benchmark.bench import SECONDS, bench  # torch's exporters take seconds to import
+
+        chosen = Chosen(arm=arm, seed=seed)
+        found = bench(
+            self._run, chosen=chosen, price=price, seconds=SECONDS if seconds is None else seconds, watch=watch
+        )
+        write_report(self.directory, self.record)
+        return found
 
     @cached_property
     def _run(self) -> Finished:

@@ -1,12 +1,13 @@
 """Measurement: how good a network's answers are, and whether one arm is shown to be better than another."""
 
 from limbeck.measurement.comparison import Verdict, Word, compare, gap_share, mcnemar, paired_interval
-from limbeck.measurement.cost import latency
+from limbeck.measurement.cost import Times, latency, multiplications, ratio, timed, torch_threads
 from limbeck.measurement.metrics import ECE_BINS, Metrics, calibration_error, correct, evaluate
 
 __all__ = [
     "ECE_BINS",
     "Metrics",
+    "Times",
     "Verdict",
     "Word",
     "calibration_error",
@@ -16,5 +17,9 @@ __all__ = [
     "gap_share",
     "latency",
     "mcnemar",
+    "multiplications",
     "paired_interval",
+    "ratio",
+    "timed",
+    "torch_threads",
 ]

@@ -1,5 +1,6 @@
 """Readers of what runs leave: the report and the peek. Nothing here decides anything."""
 
+from limbeck.report.cost_section import bench_markdown
 from limbeck.report.demo import demo_markdown
 from limbeck.report.markdown import closing_sentence, report_markdown
 from limbeck.report.peek import Peek, peek, peek_json, peek_text
@@ -9,6 +10,7 @@ from limbeck.report.write import markdown_of, write_report
 
 __all__ = [
     "Peek",
+    "bench_markdown",
     "closing_sentence",
     "demo_markdown",
     "landscape_of",

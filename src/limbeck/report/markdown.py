@@ -1,6 +1,7 @@
 """A record as a page of Markdown: a pure function, so that a report can be deleted and made again."""
 
 import shlex
+from collections.abc import Sequence
 from statistics import mean
 from typing import Any
 
@@ -9,14 +10,17 @@ from limbeck.report.columns import columns_rows
 from limbeck.report.parts import Record, arms_table, count, data_notes, made_with, number, percent, table
 
 
-def report_markdown(record: Record) -> str:
+def report_markdown(record: Record, beside: Sequence[str] = ()) -> str:
     """The report on a run.
 
     Args:
         record: of the run, as `limbeck.record.read_record` gives it.
+        beside: sections on what else lies in its directory; empty ones are left out.
     """
-    sections = (_head, _arms, _verdicts, _setting, _columns, _teacher, _assistants, _seeds, _notes, _reproduce)
-    return "\n\n".join(filter(None, (section(record) for section in sections))) + "\n"
+    first = (_head, _arms, _verdicts)
+    then = (_setting, _columns, _teacher, _assistants, _seeds, _notes, _reproduce)
+    sections = [*(section(record) for section in first), *beside, *(section(record) for section in then)]
+    return "\n\n".join(filter(None, sections)) + "\n"
 
 
 _PLACED = {

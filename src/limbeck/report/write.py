@@ -7,6 +7,7 @@ from markdown_it import MarkdownIt
 
 from limbeck.errors import DataError
 from limbeck.files import write_text
+from limbeck.report.cost_section import bench_section
 from limbeck.report.markdown import report_markdown
 from limbeck.report.parts import Record
 from limbeck.report.places import landscape_of
@@ -73,9 +74,11 @@ def markdown_of(directory: Path, record: Record) -> str:
     """The report on a run or a search as Markdown.
 
     Raises:
-        DataError: landscape.json beside the record of a search is missing or damaged.
+        DataError: what lies beside the record is missing or damaged.
     """
-    return search_markdown(record, landscape_of(directory)) if _is_search(record) else report_markdown(record)
+    if _is_search(record):
+        return search_markdown(record, landscape_of(directory))
+    return report_markdown(record, (bench_section(directory, record),))
 
 
 def _figures(directory: Path, record: Record) -> dict[str, str]:

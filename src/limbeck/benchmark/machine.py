@@ -1,0 +1,71 @@
+"""The machine that is measured on."""
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from limbeck.record import cores, environment, memory_bytes
+
+_PACKAGES = ("torch", "onnxruntime", "onnx", "executorch", "numpy")
+_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "asimddp", "i8mm", "sve")
+"""What the arithmetic of networks profits from, as Linux spells it."""
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def device() -> dict[str, Any]:
+    """Processor, cores, memory and system."""
+    about = environment()
+    return {
+        "processor": about["processor"],
+        "flags": [flag for flag in _FLAGS if flag in _flags()],
+        "cores": cores(),
+        "memory_bytes": memory_bytes(),
+        "governor": _line(Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")),
+        "platform": about["platform"],
+        "python": platform.python_version(),
+        "load": os.getloadavg()[0],
+    }
+
+
+def versions() -> dict[str, str | None]:
+    """Of what computes."""
+    return {"limbeck": environment()["limbeck"], **{name: _version(name) for name in _PACKAGES}}
+
+
+def available_bytes() -> int:
+    """The memory that may still be taken."""
+    free = memory_bytes()
+    for line in (_text(Path("/proc/meminfo")) or "").splitlines():
+        if line.startswith("MemAvailable:"):
+            free = int(line.split()[1]) * 1024
+    most, taken = _line(_CGROUP / "memory.max"), _line(_CGROUP / "memory.current")
+    if most and taken and most.isdecimal() and taken.isdecimal():
+        free = min(free, int(most) - int(taken))
+    return max(free, 0)
+
+
+def _flags() -> set[str]:
+    lines = (_text(Path("/proc/cpuinfo")) or "").splitlines()
+    named = (line.split(":", 1)[1] for line in lines if line.lower().startswith(("flags", "features")))
+    return set(next(named, "").split())
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _line(path: Path) -> str | None:
+    text = _text(path)
+    return None if text is None else text.strip()
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text()
+    except OSError:
+        return None

@@ -1,0 +1,147 @@
+"""Whole measurements, of small runs and for a moment."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from limbeck.benchmark import bench as benching
+from limbeck.benchmark import capacity, turns
+from limbeck.benchmark.machine import available_bytes, device, versions
+from limbeck.record import memory_bytes, read_bench
+from running import TRAIN, Heard, limbeck_says, rows, tell, true_logits
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short() -> Iterator[None]:
+    """Less of everything, on one core."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "sched_getaffinity", lambda pid: {0}, raising=False)
+        patch.setattr(turns, "LASTS", 0.001)
+        patch.setattr(turns, "BATCHES", (1, 4))
+        patch.setattr(benching, "COLD", 1)
+        for name, value in {"SHORT": 0.05, "LONG": 0.1, "ALONE": 0.05, "PER_PROCESS": 3}.items():
+            patch.setattr(capacity, name, value)
+        yield
+
+
+@pytest.fixture(scope="module")
+def told(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """A copy of a small run that was measured, and what was printed."""
+    out = tmp_path_factory.mktemp("runs") / "benched"
+    shutil.copytree(finished, out)
+    said = limbeck_says("bench", out, "--arm", "scratch", "--seed", "1", "--price", "0.5", "--json")
+    assert said.status == 0, said.err
+    return out, json.loads(said.out)
+
+
+def by_runtime(bench: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
+    return {(each["name"], each["runtime"]): each for each in bench["contenders"]}
+
+
+def test_a_run_is_measured_in_torch_and_as_onnx_and_nothing_else_is_left(told, finished: Path):
+    out, bench = told
+    assert bench == read_bench(out)
+    assert {path.name for path in out.iterdir()} == {path.name for path in finished.iterdir()} | {"bench.json"}
+    found = by_runtime(bench)
+    assert list(found) == [("teacher", "torch"), ("teacher", "onnx"), ("student", "torch"), ("student", "onnx")]
+    assert found["teacher", "torch"]["macs"] == 64 * 16 + 16 * 3
+    assert found["student", "onnx"]["macs"] == 64 * 8 + 8 * 3
+    assert found["student", "torch"]["parameters"] == 64 * 8 + 8 + 8 * 3 + 3
+    for each in found.values():
+        assert each["latency"]["1"]["runs"] >= bench["method"]["enough"]
+        assert 0 < each["latency"]["1"]["p50"] <= each["latency"]["1"]["p99"]
+        assert each["throughput"]["batch"] in (1, 4)
+        assert each["file_bytes"] > 4 * each["parameters"]
+        assert each["cold"]["seconds"] > 0
+        assert each["cost"]["in_batches"] == pytest.approx(0.5e6 / 3600 / each["throughput"]["per_second"])
+    assert {(each["teacher"], each["student"]) for each in bench["ratios"]} == {("torch", "torch"), ("onnx", "onnx")}
+    assert bench["capacity"]["student"]["processes"] == 1
+    assert bench["left_out"] == []
+
+
+def test_the_student_is_the_one_that_was_asked_for(told):
+    student = told[1]["student"]
+    assert (student["arm"], student["seed"]) == ("scratch", 1)
+    assert all(name.startswith("arms/scratch/seed-1/student/") for name in student["files"])
+
+
+def test_a_report_has_it_from_then_on(told):
+    out, _ = told
+    text = (out / "report.md").read_text()
+    assert "## Cost" in text
+    assert "<h2>Cost</h2>" in (out / "report.html").read_text()
+    assert limbeck_says("report", out).out == text
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "says"),
+    [
+        (("--price", "0"), 2, "--price 0"),
+        (("--price", "nan"), 2, "--price nan"),
+        (("--seconds", "-1"), 2, "--seconds -1"),
+        (("--arm", "nobody"), 2, "--arm nobody"),
+        (("--seed", "7"), 2, "--seed 7"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_measured(finished: Path, words, status: int, says: str):
+    said = limbeck_says("bench", finished, *words)
+    assert said.status == status
+    assert says in said.err
+
+
+def test_no_run_is_said_so(tmp_path: Path):
+    said = limbeck_says("bench", tmp_path)
+    assert said.status == 3
+    assert "holds no run that is over" in said.err
+
+
+# --- teachers that are no networks -----------------------------------------------------------------------------------
+
+
+def test_a_function_of_python_is_measured_as_it_is_asked(tmp_path: Path):
+    result = tell(tmp_path / "run", teacher=true_logits)
+    heard = Heard()
+    bench = result.bench(seconds=1, watch=heard)
+    found = by_runtime(bench)
+    assert found["teacher", "its own library"]["macs"] is None
+    assert found["teacher", "its own library"]["cold"] is None
+    assert found["student", "torch"]["cold"] is None  # its class is in this process alone
+    assert found["student", "onnx"]["cold"]["seconds"] > 0
+    assert {each["of"] for each in bench["ratios"]} == {"latency with preprocessing"}
+    assert any("no single network" in line for line in bench["left_out"])
+    assert {each.stage for each in heard} >= {"batches", "timing", "students where the teacher stood"}
+    said = limbeck_says("bench", tmp_path / "run")
+    assert said.status == 2
+    assert "python" in said.err
+
+
+def test_a_table_of_answers_is_left_out_and_the_rest_measured(tmp_path: Path):
+    answers = true_logits(torch.from_numpy(rows(0, TRAIN)[0])).numpy()
+    bench = tell(tmp_path / "run", teacher=answers).bench(seconds=1)
+    assert {name for name, _ in by_runtime(bench)} == {"student"}
+    assert bench["ratios"] == []
+    assert bench["capacity"] is None
+    assert "table of answers" in bench["left_out"][0]
+
+
+def test_a_network_handed_over_stays_as_it_was(tmp_path: Path):
+    teacher = torch.nn.Linear(6, 3).train()
+    bench = tell(tmp_path / "run", teacher=teacher, allow_weak_teacher=True).bench(seconds=1)
+    assert ("teacher", "torch") in by_runtime(bench)
+    assert teacher.training
+
+
+# --- the machine -----------------------------------------------------------------------------------------------------
+
+
+def test_the_machine_is_described():
+    found = device()
+    assert found["cores"] == 1
+    assert 0 < available_bytes() <= memory_bytes() == found["memory_bytes"]
+    assert versions()["torch"] == torch.__version__
