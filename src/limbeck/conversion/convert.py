@@ -156,11 +156,11 @@ def running(kind: str, data: bytes) -> Iterator[Runner]:
             raise ValueError(error.came.replace(str(path), "the file")) from None
 
 
-def compared(answer: Runner, network: nn.Module, samples: Tensor) -> float:
+def compared(answer: Runner, network: Callable[[Tensor], Tensor], samples: Tensor, within: float = TOLERANCE) -> float:
     """The largest difference of a file's logits from the network's, in shares of the range of these.
 
     Raises:
-        ValueError: another shape, or a difference beyond `TOLERANCE`.
+        ValueError: another shape, or a difference beyond `within`.
     """
     most = 0.0
     for inputs, logits_NC in asked(answer, samples):
@@ -173,7 +173,7 @@ def compared(answer: Runner, network: nn.Module, samples: Tensor) -> float:
         # Rounding grows with the logits themselves, so that a range of nearly 0 is not all that counts.
         scale = max(float(np.ptp(own_NC)), 0.01 * float(np.abs(own_NC).max()), 1e-6)
         most = max(most, float(np.abs(logits_NC - own_NC).max()) / scale)
-        if not most <= TOLERANCE:
+        if not most <= within:
             raise ValueError(f"of {len(inputs)} examples its logits differ by {most:.2g} of their range")
     return most
 
