@@ -10,7 +10,7 @@ from torch import nn
 
 from limbeck.errors import DataError, RecipeError
 from limbeck.preparation import Materials, Prepared, prepare
-from limbeck.recipe import Recipe, read_recipe
+from limbeck.recipe import GivenData, GivenModel, GivenTeacher, Recipe, read_recipe
 from limbeck.record import RECORD, SEARCH, read_record
 from limbeck.rundir import RESOLVED, Run, look_into, origin_of
 from limbeck.teachers import SavedModel, Teacher, load_model
@@ -74,9 +74,12 @@ class Finished:
         """The trained student of an arm and seed.
 
         Raises:
-            DataError: it is damaged, or its architecture can only be handed over in Python.
+            RecipeError: it was handed over in Python, and is not here.
+            DataError: it is damaged.
         """
         given = self.materials.student
+        if given is None and isinstance(self.opened.recipe.student.model, GivenModel):
+            raise self._in_person("student")
         module = copy.deepcopy(given) if isinstance(given, nn.Module) or given is None else given()
         return load_model(self.opened.arm_directory(arm, seed) / "student", module)
 
@@ -88,6 +91,8 @@ class Finished:
             RecipeError: they were handed over in Python, and are not here.
             DataError: they cannot be read, or have changed since.
         """
+        if self.materials.splits is None and isinstance(self.opened.recipe.data.source, GivenData):
+            raise self._in_person("data")
         data = prepare(self.opened.recipe, self.materials)
         begun = origin_of(self.directory)
         changed = [name for name, sha256 in data.sha256.items() if begun.get(name, sha256) != sha256]
@@ -116,7 +121,16 @@ class Finished:
                 expected="the teacher that the run trained, in its directory teacher",
                 do="put it back, or run the recipe again",
             )
+        if self.materials.teacher is None and isinstance(self.opened.recipe.teacher, GivenTeacher):
+            raise self._in_person("teacher")
         return find_teacher(home, self.data, self.materials)
+
+    def _in_person(self, what: str) -> RecipeError:
+        return RecipeError(
+            f"the {what} of {self.directory} {'were' if what == 'data' else 'was'} handed over in Python",
+            expected="what a recipe can name, or the same things once more",
+            do="call limbeck.distill again in Python with resume=True, and .export(...) or .bench(...) of its result",
+        )
 
 
 def finished(directory: Path, materials: Materials, recipe: Recipe | None = None) -> Finished:

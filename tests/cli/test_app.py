@@ -24,6 +24,9 @@ VERBS = {
     "tune": {"recipe", "--set", "--resume", "--overwrite", "--allow-weak-teacher", "--json", "--helps"},
     "peek": {"run", "--example", "--temperature", "-T", "--json"},
     "report": {"run", "--json"},
+    "export": {
+        *("run", "--to", "--arm", "--seed", "--licence", "--least-agreement", "--most-drop", "--json"),
+    },
     "bench": {"run", "--price", "--seconds", "--arm", "--seed", "--json"},
     "list": {"kind", "--time", "--json"},
     "doctor": {"recipe", "--set", "--json"},
@@ -104,7 +107,7 @@ def test_a_traceback_is_shown_to_who_asks(monkeypatch: pytest.MonkeyPatch):
 # --- the small verbs ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["sources", "teachers", "models", "objectives", "arms"])
+@pytest.mark.parametrize("kind", ["sources", "teachers", "models", "objectives", "arms", "formats"])
 def test_list(kind: str):
     said = limbeck_says("list", kind)
     listed = json.loads(limbeck_says("list", kind, "--json").out)
@@ -120,7 +123,7 @@ def test_list(kind: str):
 
 def test_list_everything():
     listed = json.loads(limbeck_says("list", "--json").out)
-    assert list(listed) == ["sources", "teachers", "models", "objectives", "arms"]
+    assert list(listed) == ["sources", "teachers", "models", "objectives", "arms", "formats"]
     assert listed["models"]["mlp"]["settings"] == {"hidden": [800, 800], "dropout": 0.0}
     assert listed["sources"]["idx"]["settings"]["path"] == "required"
     arms = ["distilled", "scratch", "label-smoothing", "hard-teacher", "shuffled-teacher", "direct"]

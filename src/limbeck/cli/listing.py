@@ -20,11 +20,11 @@ _ARMS = {
 
 
 def listing(
-    kind: Annotated[str | None, typer.Argument(help="sources, teachers, models, objectives or arms.")] = None,
+    kind: Annotated[str | None, typer.Argument(help="sources, teachers, models, objectives, arms or formats.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     timed: Annotated[bool, typer.Option("--time", help="Measure what a step of each objective costs here.")] = False,
 ) -> None:
-    """List what a recipe can name: sources, teachers, models, objectives, arms, with their settings.
+    """List what a recipe can name, with settings, and what a student can be exported to.
 
     An objective also tells its formula, its paper, what it needs and promises, and how its cost grows with N examples,
     C classes, D features. --time measures value and gradient: 128 examples of 10 classes, or of features [64, 8, 8].
@@ -70,6 +70,7 @@ def _details(entry: dict[str, Any]) -> list[str]:
 
 def _catalogue() -> dict[str, dict[str, dict[str, Any]]]:
     from limbeck.data import SOURCES
+    from limbeck.export import FORMATS
     from limbeck.models import MODELS
     from limbeck.objectives import CATALOGUE
     from limbeck.recipe import TeacherEnsemble, TrainedTeacher
@@ -86,6 +87,7 @@ def _catalogue() -> dict[str, dict[str, dict[str, Any]]]:
         "models": {name: _entry(kind) for name, kind in MODELS.items()},
         "objectives": {name: _entry(kind) | {"traits": asdict(kind.traits)} for name, kind in CATALOGUE.items()},
         "arms": {name: {"is": _ARMS[name], "settings": {}} for name in get_args(ArmName)},
+        "formats": {name: {"is": each.summary, "settings": {}} for name, each in FORMATS.items()},
     }
 
 

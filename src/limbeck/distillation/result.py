@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -18,6 +18,9 @@ from limbeck.report import closing_sentence, landscape_of, search_lines, write_r
 from limbeck.rundir import RESOLVED
 from limbeck.teachers import SavedModel
 from limbeck.training import ArmName
+
+if TYPE_CHECKING:
+    from limbeck.export import Delivered
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,47 @@ class Result:
         )
         write_report(self.directory, self.record)
         return found
+
+    def export(
+        self,
+        *formats: str,
+        arm: ArmName | None = None,
+        seed: int | None = None,
+        licence: str | None = None,
+        least_agreement: float | None = None,
+        most_drop: float | None = None,
+        watch: Watch = unwatched,
+    ) -> "list[Delivered]":
+        """Deliver a student in some formats, each file held to the student before.
+
+        Args:
+            formats: `onnx` unless given; `limbeck list formats` has them.
+            arm: of the student; None is distilled.
+            seed: of the student; None is the lowest.
+            licence: of the student, as its maker states it.
+            least_agreement: the share of first choices that int8 must keep; None is 0.99.
+            most_drop: the points of accuracy that int8 may lose; None is 0.5.
+            watch: told of progress.
+
+        Returns:
+            For each format its bundle: `.directory`, `.parity`.
+
+        Raises:
+            GateError: a file is too far from the student; nothing is left of it. RecipeError: an unknown format or
+                student. MissingError: an extra that a format needs. DataError: data that have changed since.
+        """
+        from limbeck.export import export, formats_of, tolerance  # torch's exporters take seconds to import
+
+        delivered = export(
+            self._run,
+            formats_of(",".join(formats or ("onnx",))),
+            chosen=Chosen(arm=arm, seed=seed),
+            licence=licence,
+            tolerance=tolerance(least_agreement, most_drop),
+            watch=watch,
+        )
+        write_report(self.directory, self.record)
+        return delivered
 
     @cached_property
     def _run(self) -> Finished:

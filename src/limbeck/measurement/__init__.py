@@ -3,10 +3,12 @@
 from limbeck.measurement.comparison import Verdict, Word, compare, gap_share, mcnemar, paired_interval
 from limbeck.measurement.cost import Times, latency, multiplications, ratio, timed, torch_threads
 from limbeck.measurement.metrics import ECE_BINS, Metrics, calibration_error, correct, evaluate
+from limbeck.measurement.parity import Parity, parity
 
 __all__ = [
     "ECE_BINS",
     "Metrics",
+    "Parity",
     "Times",
     "Verdict",
     "Word",
@@ -19,6 +21,7 @@ __all__ = [
     "mcnemar",
     "multiplications",
     "paired_interval",
+    "parity",
     "ratio",
     "timed",
     "torch_threads",

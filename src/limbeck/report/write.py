@@ -8,6 +8,7 @@ from markdown_it import MarkdownIt
 from limbeck.errors import DataError
 from limbeck.files import write_text
 from limbeck.report.cost_section import bench_section
+from limbeck.report.delivered import delivered_section
 from limbeck.report.markdown import report_markdown
 from limbeck.report.parts import Record
 from limbeck.report.places import landscape_of
@@ -78,7 +79,7 @@ def markdown_of(directory: Path, record: Record) -> str:
     """
     if _is_search(record):
         return search_markdown(record, landscape_of(directory))
-    return report_markdown(record, (bench_section(directory, record),))
+    return report_markdown(record, (delivered_section(directory), bench_section(directory, record)))
 
 
 def _figures(directory: Path, record: Record) -> dict[str, str]:

@@ -1,0 +1,193 @@
+"""Export end to end: what is delivered, what is refused, and what is left of it."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import nn
+
+import limbeck
+from limbeck.bundle import MODEL_FILES, described, read_bundle
+from limbeck.conversion.converted import Converted
+from limbeck.errors import DataError, RecipeError
+from limbeck.export import FORMATS
+from limbeck.files import MANIFEST, read_json, verify
+from limbeck.recipe_text import parse_yaml
+from running import limbeck_says, run_tree, save_npz, tell, tree
+
+pytestmark = pytest.mark.usefixtures("unsynced")
+
+MLP_FORMATS = ("onnx", "torch-export")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on pictures of three kinds, with a student of the catalogue."""
+    place = tmp_path_factory.mktemp("run")
+    run_tree(tree(save_npz(place / "data.npz"), place / "out"))
+    return place / "out"
+
+
+@pytest.fixture(scope="module")
+def delivered(run: Path) -> dict[str, dict[str, Any]]:
+    said = limbeck_says("export", run, "--to", ",".join(MLP_FORMATS), "--licence", "MIT", "--json")
+    assert said.status == 0, said.err
+    return {one["format"]: one for one in json.loads(said.out)}
+
+
+@pytest.mark.parametrize("kind", MLP_FORMATS)
+def test_a_bundle_is_whole(run: Path, delivered: dict[str, Any], kind: str):
+    place = run / "export" / kind
+    assert delivered[kind]["directory"] == str(place)
+    assert {path.name for path in place.iterdir()} == {
+        MODEL_FILES[kind], "config.json", "labels.json", "golden.npz", "parity.json", "README.md", MANIFEST,
+    }  # fmt: skip
+    bundle = read_bundle(place)
+    assert bundle.description.classes == ("0", "1", "2")
+    assert bundle.description.licence == "MIT"
+    assert bundle.description.inputs == {"kind": "images", "levels": 255.0}
+    assert bundle.description.preprocess["scale"] == 255.0
+    assert read_json(place / "labels.json") == {"0": "0", "1": "1", "2": "2"}
+    assert bundle.golden.inputs.dtype == np.uint8
+    assert len(bundle.golden.inputs) == 32
+    assert bundle.golden.logits.shape == (32, 3)
+
+
+def test_what_is_told_of_a_student_is_inside_its_file(run: Path, delivered: dict[str, Any]):
+    for kind in ("onnx",):
+        model = onnx.load(run / "export" / kind / "model.onnx")
+        inside = {entry.key: json.loads(entry.value) for entry in model.metadata_props if entry.key != "seal"}
+        assert described(inside) == read_bundle(run / "export" / kind).description
+        assert (model.graph.input[0].name, model.graph.output[0].name) == ("inputs", "logits")
+
+
+def test_the_student_stands_behind_the_numbers(run: Path, delivered: dict[str, Any]):
+    record = read_json(run / "record.json")
+    own = record["arms"]["distilled"][0]["accuracy"]
+    for kind, found in delivered.items():
+        assert found["original_accuracy"] == own
+        assert found["examples"] == 60
+        assert found == read_json(run / "export" / kind / "parity.json") | {
+            "format": kind, "directory": str(run / "export" / kind),
+        }  # fmt: skip
+    assert delivered["onnx"]["agreement"] == 1.0
+    assert delivered["onnx"]["largest_error"] < 1e-4 * max(delivered["onnx"]["range"], 1)
+
+
+def test_no_trace_of_the_machine_is_in_a_bundle(run: Path, delivered: dict[str, Any]):
+    traces = [str(Path.home()).encode(), str(Path(limbeck.__file__).parent).encode(), str(run).encode()]
+    for path in (run / "export").rglob("*"):
+        if path.is_file():
+            assert not [trace for trace in traces if trace in path.read_bytes()], path
+
+
+def test_the_card_has_front_matter_and_the_measured_numbers(run: Path, delivered: dict[str, Any]):
+    card = (run / "export/onnx/README.md").read_text()
+    _, front, body = card.split("---\n", 2)
+    tree = parse_yaml(front, where="the card")
+    assert tree["library_name"] == "limbeck"
+    assert tree["license"] == "MIT"
+    assert tree["pipeline_tag"] == "image-classification"
+    (result,) = tree["model-index"][0]["results"]
+    assert result["metrics"][0]["value"] == delivered["onnx"]["accuracy"]
+    record = read_json(run / "record.json")
+    for told in (record["verdicts"][0]["sentence"], "the model mlp of", "Limits", "sha256"):
+        assert told in body
+
+
+def test_the_report_shows_what_was_delivered(run: Path, delivered: dict[str, Any]):
+    text = (run / "report.md").read_text()
+    assert "## Delivered" in text
+    assert "| onnx |" in text
+    assert "<h2>Delivered</h2>" in (run / "report.html").read_text()
+
+
+def test_another_arm_and_seed(run: Path, delivered: dict[str, Any]):
+    place = run / "export" / "onnx"
+    before = read_bundle(place).description.student
+    said = limbeck_says("export", run, "--arm", "scratch", "--seed", "1")
+    assert said.status == 0
+    assert "agrees with the student on 100.00 % of 60 test examples" in said.out
+    assert read_bundle(place).description.student != before
+    assert "scratch, seed 1" in (place / "README.md").read_text()
+    assert limbeck_says("export", run).status == 0
+    assert read_bundle(place).description.student == before
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "told"),
+    [
+        (("--to", "onyx"), 2, "names onyx"),
+        (("--to", ","), 2, "one or more of onnx"),
+        (("--arm", "direct"), 2, "--arm direct"),
+        (("--seed", "7"), 2, "one of 0, 1"),
+        (("--least-agreement", "99"), 2, "must be a share"),
+    ],
+)
+def test_what_cannot_be_asked_for(run: Path, words: tuple[str, ...], status: int, told: str):
+    said = limbeck_says("export", run, *words)
+    assert (said.status, said.out) == (status, "")
+    assert told in said.err
+
+
+def test_no_run(tmp_path: Path):
+    said = limbeck_says("export", tmp_path)
+    assert said.status == 3
+    assert "holds no run that is over" in said.err
+
+
+def test_a_file_that_answers_otherwise_is_not_delivered(run: Path, delivered: dict[str, Any], monkeypatch: Any):
+    honest = FORMATS["torch-export"]
+    verify(run / "export/torch-export")
+    monkeypatch.setitem(FORMATS, "torch-export", replace(honest, convert=_skewing(honest.convert)))
+    said = limbeck_says("export", run, "--to", "onnx,torch-export")
+    assert said.status == 5
+    assert "torch-export is not the student" in said.err
+    assert "Worst: example" in said.err
+    assert not list((run / "export/torch-export").iterdir())
+    verify(run / "export/onnx")
+
+
+def _skewing(convert: Any) -> Any:
+    def skewed(network: nn.Module, samples: torch.Tensor, metadata: Any) -> Converted:
+        other = nn.Sequential(network, nn.Linear(3, 3, bias=False))
+        with torch.no_grad():
+            other[1].weight.copy_(torch.eye(3).roll(1, dims=0))
+        return convert(other, samples, metadata)
+
+    return skewed
+
+
+def test_data_that_have_changed_are_refused(tmp_path: Path):
+    run_tree(tree(save_npz(tmp_path / "data.npz"), tmp_path / "out"))
+    save_npz(tmp_path / "data.npz", train=120)
+    said = limbeck_says("export", tmp_path / "out")
+    assert said.status == 3
+    assert "have changed since" in said.err
+
+
+def test_a_student_handed_over_in_python(tmp_path: Path):
+    result = tell(tmp_path / "out")
+    (one,) = result.export("onnx", licence="MIT")
+    assert one.parity["agreement"] == 1.0
+    assert read_bundle(one.directory).description.inputs == {"kind": "numbers"}
+    said = limbeck_says("export", tmp_path / "out")
+    assert said.status == 2
+    assert "the student of" in said.err
+    assert ".export(...)" in said.err
+    again = tell(tmp_path / "out", resume=True)
+    assert again.export("onnx", licence="MIT")[0].parity == one.parity
+    with pytest.raises(RecipeError, match="names onyx"):
+        result.export("onyx")
+
+
+def test_a_bundle_without_its_manifest_is_none(run: Path, delivered: dict[str, Any], tmp_path: Path):
+    for name in ("config.json", "model.onnx"):
+        (tmp_path / name).write_bytes((run / "export/onnx" / name).read_bytes())
+    with pytest.raises(DataError, match="holds no bundle"):
+        read_bundle(tmp_path)
