@@ -7,13 +7,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from onnx import TensorProto, helper, numpy_helper
 
 from limbeck.benchmark import bench as benching
 from limbeck.benchmark import capacity, turns
+from limbeck.benchmark.contenders import field_of
 from limbeck.benchmark.machine import available_bytes, device, versions
+from limbeck.finished import Chosen
+from limbeck.finished import finished as finished_run
 from limbeck.record import memory_bytes, read_bench
+from limbeck.teachers import OnnxTeacher
 from running import TRAIN, Heard, limbeck_says, rows, tell, true_logits
 
 
@@ -135,6 +141,23 @@ def test_a_network_handed_over_stays_as_it_was(tmp_path: Path):
     bench = tell(tmp_path / "run", teacher=teacher, allow_weak_teacher=True).bench(seconds=1)
     assert ("teacher", "torch") in by_runtime(bench)
     assert teacher.training
+
+
+def test_a_teacher_in_an_onnx_file_is_the_output_that_teaches(tmp_path: Path):
+    """One of two outputs; the other gives what no runner could choose between."""
+    names = {"x": 6, "y": 3, "p": 3}
+    values = {name: helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", size]) for name, size in names.items()}
+    weights = numpy_helper.from_array(4 * np.eye(6, 3, dtype=np.float32), "w")
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"]), helper.make_node("Neg", ["y"], ["p"])]
+    graph = helper.make_graph(nodes, "g", [values["x"]], [values["y"], values["p"]], [weights])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    (tmp_path / "teacher.onnx").write_bytes(model.SerializeToString())
+    result = tell(tmp_path / "run", teacher=OnnxTeacher(path=str(tmp_path / "teacher.onnx"), output="y"))
+    field = field_of(finished_run(result.directory, result.materials), Chosen(), tmp_path)
+    first = field.contenders[0]
+    assert (first.name, first.runtime, first.parameters, first.macs) == ("teacher", "onnx", 18, None)
+    np.testing.assert_allclose(first.open(1)(first.see(field.stored)), 4 * field.stored.numpy()[:, :3], rtol=1e-6)
+    assert not field.left_out
 
 
 # --- the machine -----------------------------------------------------------------------------------------------------

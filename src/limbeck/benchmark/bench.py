@@ -181,8 +181,8 @@ def _fits(
     students = [each for each in timed if each.who.name == STUDENT and each.who.kind is not None]
     if not teachers or not students:
         return None
-    teacher = min(teachers, key=lambda each: each.latency[each.threads].median)
-    student = min(students, key=lambda each: each.latency[1].median)
+    teacher = max(teachers, key=lambda each: each.one_by_one)
+    student = min(students, key=lambda each: each.latency[1].mean)
     return capacity(
         (teacher.who, teacher.threads),
         student.who,

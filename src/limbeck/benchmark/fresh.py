@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -19,11 +20,12 @@ class Fresh:
     """A process on one thread that opens files and answers."""
 
     def __init__(self) -> None:
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115  closed by end()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "limbeck.benchmark.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=self._said,
             text=True,
             start_new_session=True,  # Ctrl-C reaches it through this process only
             env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -36,7 +38,7 @@ class Fresh:
             self._process.stdin.write(json.dumps([name, arguments]) + "\n")
             self._process.stdin.flush()
         except BrokenPipeError:
-            raise _gone() from None
+            raise self._gone() from None
 
     def answer(self) -> dict[str, Any]:
         """What came of the last thing that it was told to do.
@@ -47,7 +49,7 @@ class Fresh:
         assert self._process.stdout
         line = self._process.stdout.readline()
         if not line:
-            raise _gone()
+            raise self._gone()
         said: dict[str, Any] = json.loads(line)
         return said
 
@@ -58,14 +60,18 @@ class Fresh:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.communicate()
+        self._said.close()
 
-
-def _gone() -> MissingError:
-    return MissingError(
-        "a process that was to answer requests has ended",
-        expected="memory and permission to run some processes beside this one",
-        do="close other programs, or look into the kernel's log for a process that was killed",
-    )
+    def _gone(self) -> MissingError:
+        self._said.seek(0)
+        lines = self._said.read().decode(errors="replace").splitlines()
+        said = [line for line in lines if line[:1].strip()]  # what begins a line is no detail of another
+        why = f": {said[-1][:200]}" if said else f" with status {self._process.wait(PATIENCE)}"
+        return MissingError(
+            f"a process that was to answer requests has ended{why}",
+            expected="memory and permission to run some processes beside this one",
+            do="close other programs, or look into the kernel's log for a process that was killed",
+        )
 
 
 @contextmanager
