@@ -73,6 +73,13 @@ def test_a_try_that_something_else_spoilt_is_made_again():
     assert 98 <= best.students <= 100
 
 
+def test_where_nothing_is_confirmed_one_is_the_last_that_is_tried():
+    machine = Machine(50, fits_long=0)
+    best, failed = most_students(machine.attempt, TARGET, first=40, most=1000)
+    assert best is None
+    assert failed.students == 1
+
+
 def test_meeting_a_target_is_answering_in_time():
     assert Attempt(3, 1000, 1000, 0.02).meets(TARGET)
     assert not Attempt(3, 1000, 1000, 0.0201).meets(TARGET)

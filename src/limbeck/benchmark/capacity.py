@@ -114,7 +114,7 @@ def most_students(attempt: Try, target: Target, *, first: int, most: int) -> tup
         low, high = (middle, high) if fits(middle) else (low, middle)
     step = max(1, int(NEAR * low))
     while low > 0 and not fits(low, LONG, tries=1):
-        low, high, step = low - step, low, 2 * step
+        low, high, step = max(low - step, min(low - 1, 1)), low, 2 * step
     return tried.get(low), tried.get(high)
 
 
