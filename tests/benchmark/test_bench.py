@@ -18,6 +18,7 @@ from limbeck.benchmark.contenders import field_of
 from limbeck.benchmark.machine import available_bytes, device, versions
 from limbeck.finished import Chosen
 from limbeck.finished import finished as finished_run
+from limbeck.preparation import Materials
 from limbeck.record import memory_bytes, read_bench
 from limbeck.teachers import OnnxTeacher
 from running import TRAIN, Heard, limbeck_says, rows, tell, true_logits
@@ -38,9 +39,10 @@ def short() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def told(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
-    """A copy of a small run that was measured, and what was printed."""
+    """A copy of a small run with a bundle of one of its students, measured; and what was printed."""
     out = tmp_path_factory.mktemp("runs") / "benched"
     shutil.copytree(finished, out)
+    assert limbeck_says("export", out, "--arm", "scratch", "--seed", "1").status == 0
     said = limbeck_says("bench", out, "--arm", "scratch", "--seed", "1", "--price", "0.5", "--json")
     assert said.status == 0, said.err
     return out, json.loads(said.out)
@@ -50,10 +52,13 @@ def by_runtime(bench: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
     return {(each["name"], each["runtime"]): each for each in bench["contenders"]}
 
 
-def test_a_run_is_measured_in_torch_and_as_onnx_and_nothing_else_is_left(told, finished: Path):
+def test_teacher_and_student_are_measured_in_torch_and_as_onnx_and_nothing_else_is_left(told, finished: Path):
     out, bench = told
     assert bench == read_bench(out)
-    assert {path.name for path in out.iterdir()} == {path.name for path in finished.iterdir()} | {"bench.json"}
+    assert {path.name for path in out.iterdir()} == {path.name for path in finished.iterdir()} | {
+        "export",
+        "bench.json",
+    }
     found = by_runtime(bench)
     assert list(found) == [("teacher", "torch"), ("teacher", "onnx"), ("student", "torch"), ("student", "onnx")]
     assert found["teacher", "torch"]["macs"] == 64 * 16 + 16 * 3
@@ -75,6 +80,24 @@ def test_the_student_is_the_one_that_was_asked_for(told):
     student = told[1]["student"]
     assert (student["arm"], student["seed"]) == ("scratch", 1)
     assert all(name.startswith("arms/scratch/seed-1/student/") for name in student["files"])
+
+
+def test_a_bundle_is_measured_as_it_lies_there(told):
+    out, bench = told
+    assert by_runtime(bench)["student", "onnx"]["file_bytes"] == (out / "export/onnx/model.onnx").stat().st_size
+
+
+def test_bundles_of_another_student_or_damaged_are_named_and_left_out(told, tmp_path: Path):
+    out = tmp_path / "run"
+    shutil.copytree(told[0], out)
+    shutil.copytree(out / "export/onnx", out / "export/torch-export")
+    (out / "export/torch-export/model.onnx").write_bytes(b"")
+    field = field_of(finished_run(out, Materials()), Chosen(arm="distilled"), tmp_path)
+    assert [(each.name, each.runtime) for each in field.contenders[2:]] == [("student", "torch"), ("student", "onnx")]
+    assert field.contenders[3].file == tmp_path / "student.onnx"  # converted for the measurement
+    first, second = field.left_out
+    assert first == "export/onnx is not measured: it was made of another student."
+    assert second.startswith("export/torch-export is not measured: ")
 
 
 def test_a_report_has_it_from_then_on(told):

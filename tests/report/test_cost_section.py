@@ -28,6 +28,15 @@ def test_milliseconds_have_three_digits_that_count():
     assert row == "| teacher | torch | 20 / 30 / 40 | 20 / 30 / 40 | 40 | 500 | 64, 2 |"
 
 
+def test_small_and_large_numbers_have_no_powers_of_ten():
+    quick = contender(
+        "student", "onnx", 1e-9, throughput={**contender("", "", 1.0)["throughput"], "per_second": 12345678}
+    )
+    row = next(line for line in told(contenders=[quick]).splitlines() if line.startswith("| student"))
+    assert "| 0.000001 / 0.0000015 / 0.000002 |" in row
+    assert "| 12,300,000 |" in row
+
+
 def test_what_was_not_measured_is_a_dash():
     text = told(contenders=[contender("student", "torch", 0.001, cold=None, macs=None, file_bytes=None)])
     assert "| student | torch | – | – | – | – | 1,000 | – |" in text

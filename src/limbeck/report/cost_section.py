@@ -1,5 +1,6 @@
 """What a run's bench.json says: what answers cost on one machine, in tables and sentences."""
 
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -254,9 +255,8 @@ def _threads(number: int | str) -> str:
 
 
 def _short(value: float) -> str:
-    """Three digits that count."""
-    digits = f"{value:.3g}"
-    return f"{float(digits):,.0f}" if abs(value) >= 1000 else f"{float(digits):g}" if "e" not in digits else digits
+    """Three digits that count, without powers of ten."""
+    return f"{Decimal(f'{value:.3g}'):,f}"
 
 
 def _ms(seconds: float) -> str:
