@@ -163,6 +163,17 @@ def _skewing(convert: Any) -> Any:
     return skewed
 
 
+def test_a_phone_gets_int8_with_its_speed_beside_float32(run: Path):
+    said = limbeck_says("export", run, "--to", "executorch-int8", "--least-agreement", "0.9", "--most-drop", "5")
+    assert said.status == 0, said.err
+    bundle = read_bundle(run / "export/executorch-int8")
+    found = read_json(bundle.directory / "parity.json")
+    assert found["made"].startswith("quantised after training")
+    assert found["speed"]["int8_seconds"] > 0
+    assert found["speed"]["sentence"] in said.out
+    assert found["speed"]["sentence"] in (bundle.directory / "README.md").read_text()
+
+
 def test_data_that_have_changed_are_refused(tmp_path: Path):
     run_tree(tree(save_npz(tmp_path / "data.npz"), tmp_path / "out"))
     save_npz(tmp_path / "data.npz", train=120)

@@ -9,7 +9,7 @@ import logging
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from limbeck.export.subject import AT_ONCE, Subject, subject_of
 from limbeck.files import MANIFEST, commit_directory, describe, disk_errors, encode, write_bytes
 from limbeck.finished import Chosen, Finished
 from limbeck.locks import locked
-from limbeck.measurement import parity
+from limbeck.measurement import Parity, parity
 from limbeck.progress import Progress, Watch
 from limbeck.runtime.runner import Runner, runner
 from limbeck.teachers import evenly
@@ -144,10 +144,20 @@ def _made(subject: Subject, kind: str, gate: Gate) -> _Made:
     Raises:
         GateError: none does.
     """
-    first = _converted(subject, kind, subject.network)
-    if not FORMATS[kind].quantised:
-        return first
-    return first
+    made = _converted(subject, kind, subject.network)
+    if FORMATS[kind].quantised is None:
+        return made
+    found = _on_choosing(subject, kind, made)
+    if why := failures(gate, found):
+        raise refusal(kind, found, why, subject.description.classes, "choosing")
+    return replace(made, how=f"quantised after training, ranges from {len(subject.calibration):,} training examples")
+
+
+def _on_choosing(subject: Subject, kind: str, made: _Made) -> Parity:
+    """An attempt beside the student on the choosing examples."""
+    with _on_disk(kind, made.data) as path:
+        run = runner(kind, path, torch.get_num_threads())
+        return parity(subject.of_choosing, _answers(run, subject, subject.choosing), subject.choosing.labels)
 
 
 def _converted(subject: Subject, kind: str, network: nn.Module, how: str = "") -> _Made:

@@ -59,7 +59,7 @@ _HOLDS = (
 
 def _parity(place: Path) -> dict[str, Any]:
     found = read_json(place / "parity.json")
-    if isinstance(found, dict) and set(_HOLDS) <= found.keys():
+    if isinstance(found, dict) and set(_HOLDS) <= found.keys() and isinstance(found["speed"], dict):
         return found
     raise DataError(
         f"{place / 'parity.json'} lacks what limbeck export writes",
