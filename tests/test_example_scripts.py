@@ -3,6 +3,7 @@
 import csv
 import gzip
 import runpy
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from limbeck.cli import app
 from limbeck.recipe import read_recipe
 from limbeck.record import read_record
 from limbeck.training import Fit
+from running import limbeck_says
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 ALIKE = ("fit.threads=1", "teacher.fit.threads=1", "proof.seeds=[0, 1]")
@@ -149,7 +151,11 @@ def results(monkeypatch):
     return results
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES.glob("*.py") if path.name != "adult.py"))
+OTHERS = ("adult.py", "onnx_only.py")
+"""Scripts that distil several times, or not at all, with tests of their own."""
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES.glob("*.py") if path.name not in OTHERS))
 def test_script(name, results, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", [name, *(texts_and_who_knows_them() if name == "texts.py" else ())])
     runpy.run_path(str(EXAMPLES / name), run_name="__main__")
@@ -183,3 +189,18 @@ def test_adult(results, monkeypatch, capsys):
         assert result.record["data"]["overlap"] == 1
     assert max(result.record["arms"]["distilled"][0]["parameters"] for result in results) <= 5000
     assert results[1].record["teacher"]["gives"] == "votes"
+
+
+def test_onnx_only(finished, monkeypatch, capsys):
+    run = Path(shutil.copytree(finished, "run"))
+    assert limbeck_says("export", run).status == 0
+    paths = [str(run / "export" / "onnx" / name) for name in ("model.onnx", "golden.npz")]
+    monkeypatch.setattr("sys.argv", ["onnx_only.py", *paths])
+    runpy.run_path(str(EXAMPLES / "onnx_only.py"), run_name="__main__")
+    first, *lines = capsys.readouterr().out.splitlines()
+    student = limbeck.load_bundle(run)
+    probabilities = student.probabilities(np.load(paths[1])["inputs"])
+    assert first.startswith(f"{len(student.classes)} classes")
+    assert len(lines) == len(probabilities)
+    for row, (line, one) in enumerate(zip(lines, probabilities, strict=True), start=1):
+        assert line == f"{row}  {student.classes[one.argmax()]} {one.max():.4f}"

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from limbeck.distillation.searching import tune
     from limbeck.errors import LimbeckError
     from limbeck.objectives import CrossEntropy, HardTargets, SoftTargets
+    from limbeck.prediction import load_bundle
     from limbeck.search_space import Tune
     from limbeck.teachers import Ensemble, load_model
     from limbeck.training import Distill, WeightedTerm
@@ -26,6 +27,7 @@ _HOMES = {
     "SearchResult": "limbeck.distillation",
     "Tune": "limbeck.search_space",
     "tune": "limbeck.distillation.searching",
+    "load_bundle": "limbeck.prediction",
     "load_model": "limbeck.teachers",
     "CrossEntropy": "limbeck.objectives",
     "Distill": "limbeck.training",
@@ -49,6 +51,7 @@ __all__ = [
     "WeightedTerm",
     "distill",
     "functional",
+    "load_bundle",
     "load_model",
     "tune",
 ]

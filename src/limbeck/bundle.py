@@ -36,8 +36,6 @@ MODEL_FILES = {
     "executorch-int8": "model.pte",
 }
 """By the format of a bundle, the name of its network's file."""
-KINDS = ("images", "rows", "texts", "numbers")
-"""Of examples."""
 SEAL = b"limbeck-sha256:" + b"0" * 64
 """In a file of a network whose own checksum is still to be written."""
 _SEALED = re.compile(rb"limbeck-sha256:[0-9a-f]{64}")
@@ -179,9 +177,20 @@ def described(tree: Mapping[str, Any]) -> Description:
             raise TypeError(name)
     if min(*values["input_shape"], *values["network_shape"]) < 1 or values["input_dtype"] not in ("uint8", "float32"):
         raise ValueError("input_shape, network_shape or input_dtype")
-    if values["inputs"]["kind"] not in KINDS:
-        raise ValueError(f"inputs of kind {values['inputs']['kind']!r}")
+    _check_inputs(values["inputs"], values["preprocess"], values["input_shape"])
     return Description(**values)
+
+
+def _check_inputs(inputs: Mapping[str, Any], preprocess: Mapping[str, Any], shape: tuple[int, ...]) -> None:
+    match inputs["kind"]:
+        case "images":
+            fits = len(shape) == 3 and shape[0] in (1, 3) and float(inputs["levels"]) > 0
+        case "rows":
+            fits = shape == (len(preprocess["columns"]),) and len(inputs["delimiter"]) == 1
+        case kind:
+            fits = kind == "numbers" or (kind == "texts" and len(shape) == 1)
+    if not fits:
+        raise ValueError(f"inputs {dict(inputs)} of the shape {shape}")
 
 
 def _golden(path: Path) -> Golden:

@@ -17,7 +17,8 @@ from limbeck.errors import DataError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
+NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
+"""What a cell that holds a number looks like."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +63,7 @@ class Cells:
             return np.asarray(self.values.to_numpy(), dtype=np.float64)
         numbers = np.full(len(self.values), np.nan)
         if len(numbers):
-            are = pc.match_substring_regex(self.values, _NUMBER)
+            are = pc.match_substring_regex(self.values, NUMBER)
             plain = pc.utf8_ltrim(self.values.filter(are), "+").cast("float64")
             numbers[are.to_numpy(zero_copy_only=False)] = plain.to_numpy()
         return numbers
@@ -95,7 +96,7 @@ class Cells:
 
     def texts(self) -> list[str]:
         """[V] the values; numbers as they are written."""
-        return [_written(value) if isinstance(value, float) else value for value in self.values.to_pylist()]
+        return [written(value) if isinstance(value, float) else value for value in self.values.to_pylist()]
 
     def select(self, rows: NDArray[np.int64]) -> "Cells":
         """The cells of an index [M]; values that do not occur in them stay."""
@@ -145,10 +146,10 @@ def _distinct(column: "pa.ChunkedArray", name: str) -> "pa.ChunkedArray":
 
 
 def _numbers(texts: Collection[str]) -> list[float]:
-    return [float(text) for text in texts if re.match(_NUMBER, text)]
+    return [float(text) for text in texts if re.match(NUMBER, text)]
 
 
-def _written(number: float) -> str:
+def written(number: float) -> str:
     """A number as a text: a whole one without a point, so that a missing value in its column changes no name."""
     return str(int(number)) if number.is_integer() else repr(number)
 

@@ -154,6 +154,19 @@ def _check_names(path: Path, names: tuple[str, ...], *, given: bool) -> None:
 # --- Parquet ---------------------------------------------------------------------------------------------------------
 
 
+def parquet_names(path: Path) -> list[str]:
+    """The names of the columns of a Parquet file.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    from pyarrow import parquet
+
+    with _in_words(path), parquet.ParquetFile(path, **PARQUET_LIMITS) as file:
+        names: list[str] = file.schema_arrow.names
+        return names
+
+
 def _parquet(path: Path, unread: Collection[str]) -> tuple[dict[str, "pa.ChunkedArray"], int]:
     import pyarrow as pa
     from pyarrow import parquet

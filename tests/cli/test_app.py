@@ -22,6 +22,7 @@ VERBS = {
     "distill": {"recipe", "--set", "--resume", "--overwrite", "--allow-weak-teacher", "--require", "--json"},
     "label": {"recipe", "--set", "--allow-weak-teacher", "--verify", "--json"},
     "tune": {"recipe", "--set", "--resume", "--overwrite", "--allow-weak-teacher", "--json", "--helps"},
+    "predict": {"bundle", "files", "--temperature", "-T", "--top", "--threads", "--json"},
     "peek": {"run", "--example", "--temperature", "-T", "--json"},
     "report": {"run", "--json"},
     "export": {

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 import limbeck
-from limbeck.cli import bench, demo, distill, doctor, export, label, listing, peek, report, tune
+from limbeck.cli import bench, demo, distill, doctor, export, label, listing, peek, predict, report, tune
 from limbeck.errors import LimbeckError
 
 app = typer.Typer(
@@ -43,6 +43,7 @@ app.command("tune")(tune.tune)
 app.command("peek")(peek.peek)
 app.command("report")(report.report)
 app.command("export")(export.export)
+app.command("predict")(predict.predict)
 app.command("bench")(bench.bench)
 app.command("list")(listing.listing)
 app.command("doctor")(doctor.doctor)

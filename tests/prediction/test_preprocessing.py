@@ -1,0 +1,82 @@
+"""Without torch the network is shown what it was shown with it."""
+
+from dataclasses import asdict
+
+import numpy as np
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from limbeck.data import Column, Encode, Preprocess
+from limbeck.prediction.preprocessing import preprocessing
+
+sides = st.integers(1, 40)
+
+
+@given(
+    st.sampled_from([1, 3]),
+    st.tuples(sides, sides),
+    st.none() | st.tuples(sides, sides),
+    st.booleans(),
+    st.sampled_from([1.0, 16.0, 255.0, 0.3]),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from([np.uint8, np.float32]),
+    st.integers(0, 2**32 - 1),
+)
+def test_images_are_preprocessed_as_by_torch(channels, before, size, repeated, scale, centred, divided, dtype, seed):
+    rng = np.random.default_rng(seed)
+    stored = rng.integers(0, 256, (2, channels, *before)).astype(dtype)
+    after = 3 if repeated else channels
+    preprocess = Preprocess(
+        scale=scale,
+        size=size,
+        channels=3 if repeated else None,
+        mean=tuple(rng.normal(size=after).tolist()) if centred else None,
+        std=tuple(rng.uniform(0.1, 2, after).tolist()) if divided else None,
+    )
+    expected = preprocess(torch.from_numpy(stored)).numpy()
+    came = preprocessing(asdict(preprocess))(stored)
+    assert came.dtype == np.float32
+    assert came.shape == expected.shape
+    np.testing.assert_allclose(came, expected, rtol=0, atol=1e-5 * max(1.0, float(np.ptp(expected))))
+
+
+def test_a_picture_of_one_colour_keeps_it_whatever_its_size():
+    tree = asdict(Preprocess(scale=10.0, size=(5, 17)))
+    came = preprocessing(tree)(np.full((1, 3, 31, 2), 7, np.uint8))
+    np.testing.assert_allclose(came, np.full((1, 3, 5, 17), 0.7), rtol=1e-6)
+
+
+@given(st.integers(1, 5), st.integers(0, 2**32 - 1))
+def test_plain_rows_are_standardised_as_by_torch(width, seed):
+    rng = np.random.default_rng(seed)
+    stored = rng.normal(size=(4, width)).astype(np.float32)
+    preprocess = Preprocess(mean=tuple(rng.normal(size=width).tolist()), std=tuple(rng.uniform(0.1, 2, width).tolist()))
+    came = preprocessing(asdict(preprocess))(stored)
+    np.testing.assert_array_equal(came, preprocess(torch.from_numpy(stored)).numpy())
+
+
+columns = st.builds(
+    Column,
+    name=st.just(""),
+    vocabulary=st.none() | st.lists(st.text(max_size=3), max_size=4, unique=True).map(tuple),
+    mean=st.floats(-1e3, 1e3),
+    std=st.floats(1e-3, 1e3),
+    indicated=st.booleans(),
+)
+stored_numbers = st.floats(width=32, allow_infinity=True) | st.integers(-2, 6).map(float)
+
+
+@given(st.lists(columns, min_size=1, max_size=6), st.data())
+def test_rows_of_a_table_are_encoded_exactly_as_by_torch(described, data):
+    named = tuple(Column(**{**vars(column), "name": str(place)}) for place, column in enumerate(described))
+    rows = data.draw(
+        st.lists(st.lists(stored_numbers, min_size=len(named), max_size=len(named)), min_size=1, max_size=4)
+    )
+    stored = np.array(rows, np.float32)
+    encode = Encode(columns=named)
+    with np.errstate(all="ignore"):
+        came = preprocessing(asdict(encode))(stored)
+    assert came.dtype == np.float32
+    np.testing.assert_array_equal(came, encode(torch.from_numpy(stored)).numpy())
