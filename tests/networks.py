@@ -20,9 +20,9 @@ class Gru(nn.Module):
 
 
 class Depthwise(nn.Sequential):
-    """Convolutions of one channel each, batch norm between; `spread` is how far their filters are apart in size."""
+    """Convolutions of one channel each, with batch norm."""
 
-    def __init__(self, channels=16, classes=4, spread=1.0):
+    def __init__(self, channels=16, classes=4):
         super().__init__(
             nn.Conv2d(3, channels, 3, padding=1, bias=False),
             nn.BatchNorm2d(channels),
@@ -34,9 +34,6 @@ class Depthwise(nn.Sequential):
             nn.Flatten(),
             nn.Linear(channels, classes),
         )
-        factors = torch.logspace(0, torch.tensor(spread).log10().item(), channels)
-        with torch.no_grad():
-            self[3].weight.mul_(factors[:, None, None, None])
 
 
 class Transformer(nn.Module):
@@ -81,11 +78,13 @@ CATALOGUE = {
     "mlp": (Mlp(hidden=(32,), dropout=0.5), samples(1, 8, 8)),
     "convnet": (ConvNet(channels=(4, 8)), samples(1, 12, 12)),
     "resnet20": (ResNet(name="resnet20"), samples(3, 16, 16)),
-    "resnet8x4": (ResNet(name="resnet8x4"), samples(3, 16, 16)),
     "textcnn": (TextCnn(width=8, channels=(8, 16), dropout=0.5), texts(40)),
 }
-DEEP = {name: (ResNet(name=name), samples(3, 16, 16)) for name in ("resnet32", "resnet56", "resnet110", "resnet32x4")}
-"""The same code as the two above, at lengths that take seconds."""
+DEEP = {
+    name: (ResNet(name=name), samples(3, 16, 16))
+    for name in ("resnet8x4", "resnet32", "resnet56", "resnet110", "resnet32x4")
+}
+"""The same code as that above, at sizes that take seconds."""
 USERS = {
     "gru": (Gru, samples(5, 6)),
     "depthwise": (Depthwise, samples(3, 12, 12)),

@@ -72,6 +72,16 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def cpu_flags() -> frozenset[str]:
+    """What its processor can do, as Linux spells it; nothing where no Linux runs."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return frozenset()
+    named = (line.split(":", 1)[1] for line in lines if line.lower().startswith(("flags", "features")))
+    return frozenset(next(named, "").split())
+
+
 def memory_bytes() -> int:
     """The memory of this machine."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from limbeck.record import cores, environment, memory_bytes
+from limbeck.record import cores, cpu_flags, environment, memory_bytes
 
 _PACKAGES = ("torch", "onnxruntime", "onnx", "executorch", "numpy")
 _FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "asimddp", "i8mm", "sve")
@@ -19,7 +19,7 @@ def device() -> dict[str, Any]:
     about = environment()
     return {
         "processor": about["processor"],
-        "flags": [flag for flag in _FLAGS if flag in _flags()],
+        "flags": [flag for flag in _FLAGS if flag in cpu_flags()],
         "cores": cores(),
         "memory_bytes": memory_bytes(),
         "governor": _line(Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")),
@@ -44,12 +44,6 @@ def available_bytes() -> int:
     if most and taken and most.isdecimal() and taken.isdecimal():
         free = min(free, int(most) - int(taken))
     return max(free, 0)
-
-
-def _flags() -> set[str]:
-    lines = (_text(Path("/proc/cpuinfo")) or "").splitlines()
-    named = (line.split(":", 1)[1] for line in lines if line.lower().startswith(("flags", "features")))
-    return set(next(named, "").split())
 
 
 def _version(package: str) -> str | None:

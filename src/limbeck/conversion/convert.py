@@ -86,7 +86,7 @@ def convert(network: nn.Module, samples: Tensor, format: Format) -> Converted:
             facts["why_not_dynamic"] = with_operators(hindrances[0], deciding(ours, samples))
         return Converted(data, {**facts, "seconds": round(time.perf_counter() - began, 2)})
     hindrances[0] = with_operators(hindrances[0], deciding(ours, samples))
-    raise _unfit(f"cannot be written as {format.kind}: {'; '.join(dict.fromkeys(hindrances))}")
+    raise unfit(f"cannot be written as {format.kind}: {'; '.join(dict.fromkeys(hindrances))}")
 
 
 def prepared(network: nn.Module, samples: Tensor) -> nn.Module:
@@ -97,22 +97,22 @@ def prepared(network: nn.Module, samples: Tensor) -> nn.Module:
     """
     size = sum(each.numel() * each.element_size() for each in (*network.parameters(), *network.buffers()))
     if size > MOST_BYTES:
-        raise _unfit(f"has {size:,} bytes of weights, more than one file of {MOST_BYTES:,} bytes holds")
+        raise unfit(f"has {size:,} bytes of weights, more than one file of {MOST_BYTES:,} bytes holds")
     try:
         ours = copy.deepcopy(network).cpu().float().eval()
         with torch.no_grad():
             first, again = ours(samples[:2].clone()), ours(samples[:2].clone())
     except Exception as error:  # whatever a user's forward may raise
         shape = list(samples[:2].shape)
-        raise _unfit(f"fails in float32 on the CPU on a batch of shape {shape}: {first_line(error)}") from error
+        raise unfit(f"fails in float32 on the CPU on a batch of shape {shape}: {first_line(error)}") from error
     if not isinstance(first, Tensor):
-        raise _unfit(f"answers with a {type(first).__name__}")
+        raise unfit(f"answers with a {type(first).__name__}")
     if first.ndim != 2 or len(first) != 2 or first.dtype != torch.float32:
-        raise _unfit(f"answers two examples with {first.dtype} numbers of shape {list(first.shape)}")
+        raise unfit(f"answers two examples with {first.dtype} numbers of shape {list(first.shape)}")
     if not first.isfinite().all():
-        raise _unfit("answers with numbers that are not finite")
+        raise unfit("answers with numbers that are not finite")
     if not torch.equal(first, again):
-        raise _unfit("answers the same examples twice, and otherwise the second time")
+        raise unfit("answers the same examples twice, and otherwise the second time")
     return ours
 
 
@@ -159,8 +159,14 @@ def running(kind: str, data: bytes) -> Iterator[Runner]:
 def compared(answer: Runner, network: Callable[[Tensor], Tensor], samples: Tensor, within: float = TOLERANCE) -> float:
     """The largest difference of a file's logits from the network's, in shares of the range of these.
 
+    Args:
+        answer: the file, which is asked with batches of all `BATCHES`.
+        network: prepared.
+        samples: real examples [N, ...].
+        within: what differences must be below.
+
     Raises:
-        ValueError: another shape, or a difference beyond `within`.
+        ValueError: another shape, or a larger difference.
     """
     most = 0.0
     for inputs, logits_NC in asked(answer, samples):
@@ -173,7 +179,7 @@ def compared(answer: Runner, network: Callable[[Tensor], Tensor], samples: Tenso
         # Rounding grows with the logits themselves, so that a range of nearly 0 is not all that counts.
         scale = max(float(np.ptp(own_NC)), 0.01 * float(np.abs(own_NC).max()), 1e-6)
         most = max(most, float(np.abs(logits_NC - own_NC).max()) / scale)
-        if not most <= within:
+        if not most < within:
             raise ValueError(f"of {len(inputs)} examples its logits differ by {most:.2g} of their range")
     return most
 
@@ -245,7 +251,8 @@ def _operator_at(frame: Any) -> str:
     return "unknown"
 
 
-def _unfit(came: str) -> RecipeError:
+def unfit(came: str) -> RecipeError:
+    """A network that cannot be delivered, and why."""
     return RecipeError(
         f"the network {came}",
         expected="a network that answers a batch of examples with its logits [N, C] alone, always alike",

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from limbeck.conversion.converted import Converted
 from limbeck.conversion.executorch import to_executorch, to_quantised_executorch
 from limbeck.conversion.onnx import to_onnx
+from limbeck.conversion.quantised import to_quantised_onnx
 from limbeck.conversion.torch_export import to_torch_export
 from limbeck.errors import RecipeError
 from limbeck.export.gate import EXACT, Gate
@@ -36,6 +37,7 @@ class Format:
 
 FORMATS: dict[str, Format] = {
     "onnx": Format(to_onnx, "ONNX, float32: servers, browsers, phones"),
+    "onnx-int8": Format(to_quantised_onnx, "ONNX, int8: smaller, and on some machines faster", quantised="onnx"),
     "torch-export": Format(to_torch_export, "torch.export, float32: for programs of PyTorch"),
     "executorch": Format(to_executorch, "ExecuTorch with XNNPACK, float32: phones and cameras"),
     "executorch-int8": Format(to_quantised_executorch, "ExecuTorch with XNNPACK, int8", quantised="executorch"),
