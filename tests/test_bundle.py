@@ -77,6 +77,8 @@ def test_what_was_never_sealed_is_told_from_what_is_damaged():
         check_seal(b"a model of somebody else", Path("model.onnx"))
     with pytest.raises(DataError, match="does not match"):
         check_seal(b"\x08" + SEAL, Path("model.onnx"))
+    with pytest.raises(DataError, match="does not match"):
+        check_seal(b"PK" + SEAL, Path("model.pt2"))
 
 
 def test_a_description_is_plain_json():

@@ -221,7 +221,7 @@ def check_seal(data: bytes, path: Path) -> None:
         DataError: there is none, or the file is not as it was sealed.
     """
     found = _SEALED.findall(data)
-    if len(found) == 1 and sealed_file(data.replace(found[0], SEAL)) == data:
+    if len(found) == 1 and found[0] != SEAL and sealed_file(data.replace(found[0], SEAL)) == data:
         return
     came = "is damaged: it does not match its own checksum" if found else "was not made by limbeck: it has no seal"
     raise DataError(

@@ -1,6 +1,7 @@
 """Files of all kinds become the inputs that the student's data are stored as."""
 
 import logging
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from PIL import Image
 from limbeck.bundle import Description
 from limbeck.data import Images
 from limbeck.data.text import text_bytes
-from limbeck.errors import DataError
+from limbeck.errors import DataError, MissingError
 from limbeck.prediction import Reader
 
 PLAIN = {"scale": 1.0, "size": None, "channels": None, "mean": None, "std": None}
@@ -83,6 +84,12 @@ def test_image_files_are_refused_where_the_data_have_other_pixels(photos, tmp_pa
     with pytest.raises(DataError, match=why):
         read(IMAGES, photos[0], image_files=why)
     read(IMAGES, tmp_path / "x.npy", image_files=why)
+
+
+def test_without_pillow_image_files_name_the_command(photos, monkeypatch):
+    monkeypatch.setitem(sys.modules, "limbeck.decoding", None)
+    with pytest.raises(MissingError, match="pip install pillow"):
+        read(IMAGES, *photos)
 
 
 def test_what_is_no_image_is_named(tmp_path, photos):

@@ -1,6 +1,7 @@
 """The file of a bundle answers as its network does, whatever runs it, and opens no other file."""
 
 import io
+import sys
 
 import numpy as np
 import onnx
@@ -9,7 +10,7 @@ import torch
 from onnx import TensorProto, helper
 from torch import nn
 
-from limbeck.errors import DataError
+from limbeck.errors import DataError, MissingError
 from limbeck.runtime import Session, runner
 
 
@@ -74,3 +75,10 @@ def test_operators_of_strangers_are_refused(tmp_path, op, domain):
     path.write_bytes(model(op=op, domain=domain).SerializeToString())
     with pytest.raises(DataError, match="cannot be run by ONNX Runtime"):
         Session(path, threads=1)
+
+
+def test_without_onnxruntime_the_command_is_named(tmp_path, monkeypatch):
+    onnx.save(model(), tmp_path / "model.onnx")
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(MissingError, match="pip install onnxruntime"):
+        runner("onnx", tmp_path / "model.onnx", 1)

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from limbeck.bundle import Description
 from limbeck.cells import NUMBER, written
-from limbeck.decoding import Colour, decode_all
-from limbeck.errors import DataError
+from limbeck.errors import DataError, MissingError
 from limbeck.prediction.tables import Cell
 
 _CHANNELS_LAST = (0, 3, 1, 2)
@@ -57,10 +56,16 @@ def stored_images(paths: list[Path], description: Description) -> NDArray[Any]:
 
     Raises:
         DataError: files that do not decode.
+        MissingError: there is no pillow.
     """
+    try:
+        from limbeck.decoding import decode_all
+    except ImportError:
+        raise MissingError(
+            f"{paths[0]} is to be read, and pillow is not installed", expected="pillow", do="pip install pillow"
+        ) from None
     channels, height, width = description.input_shape
-    colour: Colour = "grey" if channels == 1 else "rgb"
-    pixels = decode_all(paths, (height, width), colour)
+    pixels = decode_all(paths, (height, width), "grey" if channels == 1 else "rgb")
     levels = description.inputs["levels"]
     if levels == 255 and description.input_dtype == "uint8":
         return pixels

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from limbeck.errors import DataError, first_line
+from limbeck.errors import DataError, MissingError, first_line
 from limbeck.foreign import foreign_file
 from limbeck.runtime.fitting import Shape, check_shape, in_batches
 
@@ -40,6 +40,7 @@ class Session:
 
     Raises:
         DataError: a file that cannot be read or asked.
+        MissingError: there is no ONNX Runtime.
     """
 
     def __init__(self, path: Path, *, threads: int, output: str | None = None, data: bytes | None = None) -> None:
@@ -124,8 +125,14 @@ def _read(path: Path) -> bytes:
 
 
 def _opened(path: Path, data: bytes, threads: int) -> "InferenceSession":
-    import onnxruntime
-
+    try:
+        import onnxruntime
+    except ImportError:
+        raise MissingError(
+            f"{path} is to be run, and onnxruntime is not installed",
+            expected="onnxruntime",
+            do="pip install onnxruntime",
+        ) from None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
