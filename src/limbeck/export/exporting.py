@@ -30,6 +30,7 @@ from limbeck.files import MANIFEST, commit_directory, describe, disk_errors, enc
 from limbeck.finished import Chosen, Finished
 from limbeck.locks import locked
 from limbeck.measurement import Parity, parity
+from limbeck.prediction import Predictor
 from limbeck.progress import Progress, Watch
 from limbeck.runtime.runner import Runner, runner
 from limbeck.teachers import evenly
@@ -118,7 +119,11 @@ def _deliver(subject: Subject, kind: str, place: Path, gate: Gate) -> Delivered:
         CARD: card(subject, kind, facts, made.facts).encode(),
     }
     commit_directory(place, contents)
-    read_bundle(place)
+    try:
+        Predictor.opened(read_bundle(place))  # as those will who ask it, without torch
+    except BaseException:
+        _clear(place)
+        raise
     _log.info("%s: %s", kind, facts)
     return Delivered(kind, place, facts)
 
@@ -160,9 +165,9 @@ def _on_choosing(subject: Subject, kind: str, made: _Made) -> Parity:
         return parity(subject.of_choosing, _answers(run, subject, subject.choosing), subject.choosing.labels)
 
 
-def _converted(subject: Subject, kind: str, network: nn.Module, how: str = "") -> _Made:
+def _converted(subject: Subject, kind: str, network: nn.Module) -> _Made:
     converted = FORMATS[kind].convert(network, subject.calibration, subject.description.metadata())
-    return _Made(sealed_file(converted.data), converted.facts, how)
+    return _Made(sealed_file(converted.data), converted.facts)
 
 
 @contextmanager
