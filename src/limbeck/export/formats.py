@@ -36,11 +36,11 @@ class Format:
 
 
 FORMATS: dict[str, Format] = {
-    "onnx": Format(to_onnx, "ONNX, float32: servers, browsers, phones"),
-    "onnx-int8": Format(to_quantised_onnx, "ONNX, int8: smaller, and on some machines faster", quantised="onnx"),
-    "torch-export": Format(to_torch_export, "torch.export, float32: for programs of PyTorch"),
-    "executorch": Format(to_executorch, "ExecuTorch with XNNPACK, float32: phones and cameras"),
-    "executorch-int8": Format(to_quantised_executorch, "ExecuTorch with XNNPACK, int8", quantised="executorch"),
+    "onnx": Format(to_onnx, "ONNX, float32: servers, browsers, phones."),
+    "onnx-int8": Format(to_quantised_onnx, "ONNX, int8: smaller, and on some machines faster.", quantised="onnx"),
+    "torch-export": Format(to_torch_export, "torch.export, float32: for programs of PyTorch."),
+    "executorch": Format(to_executorch, "ExecuTorch with XNNPACK, float32: phones and cameras."),
+    "executorch-int8": Format(to_quantised_executorch, "ExecuTorch with XNNPACK, int8.", quantised="executorch"),
 }
 
 
