@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 import numpy as np
 import torch
-from hypothesis import given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from limbeck.data import Column, Encode, Preprocess
@@ -13,6 +13,7 @@ from limbeck.prediction.preprocessing import preprocessing
 sides = st.integers(1, 40)
 
 
+@settings(max_examples=300, deadline=None)
 @given(
     st.sampled_from([1, 3]),
     st.tuples(sides, sides),
@@ -25,6 +26,8 @@ sides = st.integers(1, 40)
     st.integers(0, 2**32 - 1),
 )
 def test_images_are_preprocessed_as_by_torch(channels, before, size, repeated, scale, centred, divided, dtype, seed):
+    # torch 2.13 smears the first row over images that become one pixel wide and change their height.
+    assume(size is None or size[1] > 1)
     rng = np.random.default_rng(seed)
     stored = rng.integers(0, 256, (2, channels, *before)).astype(dtype)
     after = 3 if repeated else channels
