@@ -47,31 +47,37 @@ class Subject:
     description: Description
 
     @cached_property
-    def _parted(self) -> tuple[Examples, Examples]:
-        """Training examples to make a file with, and others to choose among attempts on, without a common key."""
+    def _parted(self) -> tuple[Tensor, Tensor]:
+        """Rows of the training examples to make a file with, and of others to choose among attempts on.
+
+        They have no key in common, unless they are too few to be parted: judged on what was seen, better than not.
+        """
         train = self.run.data.train
         count = min(CHOOSING, len(train) // 5)
-        if count < 2 * len(train.classes):  # too few to be parted: better judged on what was seen than not at all
-            return train, train
-        made_with, choosing = hold_out(train, count, "export")
-        return train.select(made_with), train.select(choosing)
+        if count < 2 * len(train.classes):
+            every = torch.arange(len(train))
+            return every, every
+        return hold_out(train, count, "export")
 
-    @property
+    @cached_property
     def learning(self) -> Examples:
-        """What a file is calibrated on, and what quantisation-aware distillation learns from."""
-        return self._parted[0]
+        """What quantisation-aware distillation learns from."""
+        return self.run.data.train.select(self._parted[0])
 
-    @property
+    @cached_property
     def choosing(self) -> Examples:
         """On which attempts are judged: the validation set, or training examples that no attempt is made with."""
         data = self.run.data
-        own = data.validation is not None and data.facts["measured_on"] == "test"
-        return data.validation if own and data.validation is not None else self._parted[1]
+        if data.validation is not None and data.facts["measured_on"] == "test":
+            return data.validation
+        return data.train.select(self._parted[1])
 
     @cached_property
     def calibration(self) -> Tensor:
         """Real training examples as the network takes them, [N, ...] float32, through the preprocessing of delivery."""
-        return self.preprocess(self.learning.inputs[evenly(len(self.learning), CALIBRATION)]).contiguous()
+        rows = self._parted[0]
+        chosen = rows[evenly(len(rows), CALIBRATION)]
+        return self.preprocess(self.run.data.train.inputs[chosen]).contiguous()
 
     def logits(self, examples: Examples) -> Tensor:
         """What the student says, [N, C] float32."""
