@@ -29,6 +29,13 @@ def test_int8_may_lose_half_a_point(rows: int, passes: bool):
     assert (not failures(tolerance(0.98, 1.5), replace(found, divergence=0.0))) is True
 
 
+@pytest.mark.parametrize(("count", "rows", "passes"), [(24, 1, True), (24, 2, False), (100, 1, True), (100, 2, False)])
+def test_one_example_is_never_the_reason(count: int, rows: int, passes: bool):
+    found = replace(parity(LOGITS[:count], turned(rows)[:count], LABELS[:count]), divergence=0.0)
+    assert (not failures(QUANTISED, found)) is passes
+    assert (not failures(tolerance(1.0, 0.0), found)) is False
+
+
 def test_float32_may_lose_nothing():
     found = parity(LOGITS, LOGITS + 1e-5, LABELS)
     assert failures(EXACT, found) == ()

@@ -1,5 +1,6 @@
 """How near a file must be to its student to be delivered."""
 
+import math
 from dataclasses import dataclass, replace
 
 from limbeck.errors import GateError, RecipeError
@@ -9,6 +10,8 @@ from limbeck.measurement import Parity
 @dataclass(frozen=True, kw_only=True)
 class Gate:
     """What a file must keep of its student on examples that neither was made from.
+
+    One example alone is no reason against a file, however few there are, unless nothing at all may be lost.
 
     Args:
         least_agreement: the share of examples where the first choices are the same.
@@ -67,11 +70,11 @@ def failures(gate: Gate, found: Parity) -> tuple[str, ...]:
     told = []
     if found.not_finite:
         told.append(f"{found.not_finite:,} answers are no numbers")
-    if found.agreement < gate.least_agreement:
+    if _beyond((1 - found.agreement) * found.examples, 1 - gate.least_agreement, found.examples):
         told.append(f"agreement {100 * found.agreement:.2f} %, at least {100 * gate.least_agreement:g} % wanted")
     if not found.divergence <= gate.most_divergence:
         told.append(f"divergence {found.divergence:.2g} nats, at most {gate.most_divergence:g} wanted")
-    if found.drop is not None and found.drop > gate.most_drop:
+    if found.drop is not None and _beyond(found.drop * found.labelled, gate.most_drop, found.labelled):
         told.append(f"accuracy {100 * found.drop:.2f} points lower, at most {100 * gate.most_drop:g} wanted")
     if gate.most_error is not None and found.largest_error > gate.most_error * max(found.range, 1.0):
         told.append(
@@ -79,6 +82,11 @@ def failures(gate: Gate, found: Parity) -> tuple[str, ...]:
             f"{found.range:.3g}, wanted"
         )
     return tuple(told)
+
+
+def _beyond(lost: float, share: float, among: int) -> bool:
+    """Whether more examples are lost than a share of so many; one is not too many where a share may be."""
+    return round(lost) > max(math.floor(share * among + 1e-9), int(share > 0))
 
 
 def refusal(kind: str, found: Parity, why: tuple[str, ...], classes: tuple[str, ...], on: str) -> GateError:

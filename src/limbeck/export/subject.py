@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import limbeck
 from limbeck.bundle import Description
-from limbeck.data import AnyPreprocess, Encode, Examples, Rows, hold_out
+from limbeck.data import AnyPreprocess, Encode, Examples, Rows, hold_out, overlap
 from limbeck.files import digest_tensors
 from limbeck.finished import Chosen, Finished
 from limbeck.models import evaluating
@@ -48,21 +48,16 @@ class Subject:
 
     @cached_property
     def _parted(self) -> tuple[Tensor, Tensor]:
-        """Rows of the training examples to make a file with, and of others to choose among attempts on.
+        """Rows of all training examples to make a file with, and of others to choose among attempts on.
 
-        They have no key in common, unless they are too few to be parted: judged on what was seen, better than not.
+        Also of those that students did not see, and none of their labels is read: the question is whether file and
+        student agree. The two have no key in common, unless there are too few to part them.
         """
-        train = self.run.data.train
-        count = min(CHOOSING, len(train) // 5)
-        if count < 2 * len(train.classes):
-            every = torch.arange(len(train))
-            return every, every
-        return hold_out(train, count, "export")
-
-    @cached_property
-    def learning(self) -> Examples:
-        """What quantisation-aware distillation learns from."""
-        return self.run.data.train.select(self._parted[0])
+        every = self.run.data.teacher_train
+        count = min(CHOOSING, len(every) // 5)
+        if count < 2 * len(every.classes):
+            return torch.arange(len(every)), torch.arange(len(every))
+        return hold_out(every, count, "export")
 
     @cached_property
     def choosing(self) -> Examples:
@@ -70,14 +65,23 @@ class Subject:
         data = self.run.data
         if data.validation is not None and data.facts["measured_on"] == "test":
             return data.validation
-        return data.train.select(self._parted[1])
+        held = data.teacher_train.select(self._parted[1])
+        return held.hide_labels(torch.zeros(len(held), dtype=torch.bool))
+
+    @cached_property
+    def learning(self) -> Examples:
+        """What quantisation-aware distillation learns from: what the student did, without the choosing examples."""
+        train = self.run.data.train
+        kept = torch.ones(len(train), dtype=torch.bool)
+        kept[overlap(self.choosing, train)] = False
+        return train.select(kept) if kept.any() else train
 
     @cached_property
     def calibration(self) -> Tensor:
         """Real training examples as the network takes them, [N, ...] float32, through the preprocessing of delivery."""
         rows = self._parted[0]
         chosen = rows[evenly(len(rows), CALIBRATION)]
-        return self.preprocess(self.run.data.train.inputs[chosen]).contiguous()
+        return self.preprocess(self.run.data.teacher_train.inputs[chosen]).contiguous()
 
     def logits(self, examples: Examples) -> Tensor:
         """What the student says, [N, C] float32."""
