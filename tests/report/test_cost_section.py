@@ -128,6 +128,12 @@ def test_too_few_runs_are_admitted():
     assert "fewer" not in told()
 
 
+@pytest.mark.parametrize(("load", "told_of"), [(0.1, False), (0.6, True), (3.0, True)])
+def test_a_busy_machine_is_told_of(load: float, told_of: bool):
+    text = told(device={**bench()["device"], "load": load})
+    assert (f"**Other work was running** when this began (load {load} on 2 cores)" in text) is told_of
+
+
 def test_what_was_left_out_is_told():
     assert "- The teacher is not measured: it is a table." in told(
         left_out=["The teacher is not measured: it is a table."]

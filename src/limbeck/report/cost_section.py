@@ -8,6 +8,8 @@ from limbeck.errors import DataError
 from limbeck.record import BENCH, read_bench
 from limbeck.report.parts import DASH, Record, count, table
 
+QUIET = 0.25
+"""Share of the cores that other work may take without a word."""
 LEAST_P99 = 0.001
 """Seconds: whoever answers sooner than that is disturbed by everything."""
 _HOLDS = ("student", "device", "versions", "method", "contenders", "left_out", "ratios", "int8", "capacity", "price")
@@ -49,6 +51,7 @@ def bench_sentences(bench: Record) -> str:
         *_int8_sentences(bench["int8"]),
         *_cost_sentences(bench),
         *_short_sentences(bench),
+        *_busy_sentences(bench["device"]),
         *bench["left_out"],
     ]
     return "\n".join(f"- {sentence}" for sentence in found)
@@ -219,6 +222,15 @@ def _short_sentences(bench: Record) -> list[str]:
     if not few:
         return []
     return [f"Timed fewer than {enough} times, for want of time (--seconds gives more): {', '.join(few)}."]
+
+
+def _busy_sentences(device: Record) -> list[str]:
+    if device["load"] < QUIET * device["cores"]:
+        return []
+    return [
+        f"**Other work was running** when this began (load {device['load']:.1f} on {device['cores']} cores): long "
+        "answers, all threads and the number of students suffer most. Measure again when the machine is quiet."
+    ]
 
 
 def _method(bench: Record) -> str:
