@@ -3,11 +3,16 @@
 from dataclasses import replace
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
+from limbeck.benchmark import capacity
 from limbeck.benchmark.capacity import LONG, NEAR, Attempt, Target, attempt_of, most_students
+from limbeck.benchmark.contenders import Contender
 from limbeck.benchmark.worker import Served
+from limbeck.progress import Stop, unwatched
 
 TARGET = Target(rate=100.0, p99=0.02)
 
@@ -84,6 +89,17 @@ def test_meeting_a_target_is_answering_in_time():
     assert Attempt(3, 1000, 1000, 0.02).meets(TARGET)
     assert not Attempt(3, 1000, 1000, 0.0201).meets(TARGET)
     assert not Attempt(3, 1000, 900, None).meets(TARGET)
+
+
+def test_the_teacher_stands_in_its_quickest_way(monkeypatch: pytest.MonkeyPatch):
+    rates = {("onnx", 1): 400.0, ("onnx", 2): 70.0, ("torch", 1): 90.0, ("torch", 2): 110.0}
+    monkeypatch.setattr(capacity, "stand", lambda who, threads, stored: Target(rates[who.runtime, threads], 0.01))
+    who = [
+        Contender(name="teacher", runtime=name, open=lambda n: print, see=Tensor.numpy) for name in ("torch", "onnx")
+    ]
+    way, target = capacity.best_stand(who, (1, 2), torch.zeros(2, 1), unwatched, Stop())
+    assert way == {"runtime": "onnx", "threads": 1}
+    assert target.rate == 400
 
 
 def test_an_answer_that_never_came_took_longer_than_any_that_did():

@@ -69,7 +69,6 @@ def test_int8_is_held_to_the_same_runtime_in_float32():
 
 def test_rates_are_those_of_the_better_number_of_threads():
     one = made("student", "onnx", 2.0, batch=50, batch_ms=10)
-    assert one.threads == 2
     assert one.one_by_one == pytest.approx(1000)
     assert one.in_batches == pytest.approx(5000)
 

@@ -177,14 +177,13 @@ def _fits(
     timed: Sequence[Timed], field: Field, inputs: dict[int, Path], watch: Watch, stop: Stop
 ) -> dict[str, Any] | None:
     """How many students fit where the teacher stood; None where either is not there to be tried."""
-    teachers = [each for each in timed if each.who.name == TEACHER]
+    teachers = [each.who for each in timed if each.who.name == TEACHER]
     students = [each for each in timed if each.who.name == STUDENT and each.who.kind is not None]
     if not teachers or not students:
         return None
-    teacher = max(teachers, key=lambda each: each.one_by_one)
     student = min(students, key=lambda each: each.latency[1].mean)
     return capacity(
-        (teacher.who, teacher.threads),
+        teachers,
         student.who,
         quickness=student.latency[1].mean,
         stored=field.stored[:ASKED],

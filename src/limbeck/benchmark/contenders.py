@@ -24,6 +24,8 @@ from limbeck.files import digest_tensors, path_of, write_bytes
 from limbeck.finished import Chosen, Finished
 from limbeck.measurement import multiplications
 from limbeck.models import parameters
+from limbeck.prediction import Predictor
+from limbeck.prediction.preprocessing import preprocessing
 from limbeck.recipe import TrainedTeacher
 from limbeck.runtime import Session, read_model
 from limbeck.runtime.onnx_outputs import without_dictionaries
@@ -210,7 +212,7 @@ def _of_student(
             name=STUDENT,
             runtime=bundle.kind,
             open=partial(opened, bundle.kind, bundle.model),
-            see=first.see,
+            see=_as_delivered(bundle),
             kind=bundle.kind,
             file=bundle.model,
             parameters=first.parameters,
@@ -219,18 +221,24 @@ def _of_student(
 
 
 def _bundles(directory: Path, student: str, left_out: list[str]) -> Iterator[Bundle]:
-    """The whole bundles of a student that run here."""
+    """The whole bundles of a student that answer here as they did when they were made."""
     for place in sorted(path.parent for path in directory.glob(f"export/*/{CONFIG}")):
         try:
             bundle = read_bundle(place)
             if bundle.description.student != student:
                 left_out.append(f"export/{place.name} is not measured: it was made of another student.")
                 continue
-            opened(bundle.kind, bundle.model, 1)
+            Predictor.opened(bundle, threads=1)
         except LimbeckError as error:
             left_out.append(f"export/{place.name} is not measured: {error.came}; {error.do}.")
             continue
         yield bundle
+
+
+def _as_delivered(bundle: Bundle) -> Callable[[Tensor], NDArray[Any]]:
+    """What is done to stored inputs where a bundle is used: without torch."""
+    see = preprocessing(bundle.description.preprocess)
+    return lambda stored: see(stored.numpy())
 
 
 # --- both ------------------------------------------------------------------------------------------------------------

@@ -42,11 +42,6 @@ class Timed:
         """Answers a second at its best batch."""
         return self.best[0] / self.batched.mean
 
-    @property
-    def threads(self) -> int:
-        """The better number of them for one request after the other: a rare long answer counts too."""
-        return min(self.latency, key=lambda threads: self.latency[threads].mean)
-
 
 def ratios(timed: Sequence[Timed]) -> list[dict[str, Any]]:
     """How many times the student's is the teacher's latency, and how many times the teacher's the student's throughput.
