@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
 WITH_WEIGHTS = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Gather")
-"""What is worth 8 bits. Sums, normalisations and softmax stay as they are: quantised they cost agreement and win
-nothing (docs/log.md)."""
+"""What is worth 8 bits. Sums, normalisations and softmax stay as they are: quantised they double a transformer's KL and
+win next to no time (docs/log.md)."""
 CUT_OFF = ("Relu", "Clip")
 """What is nothing but the end of a range once the value before it is quantised."""
 BATCH = 32
