@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from limbeck.bundle import CONFIG, GOLDEN, LABELS, MODEL_FILES, PARITY
+from limbeck.errors import name_some
 from limbeck.export.subject import Subject
 from limbeck.measurement import Verdict
 from limbeck.recipe_text import write_yaml
@@ -67,13 +68,12 @@ def _name(subject: Subject) -> str:
 
 
 def _head(subject: Subject, kind: str, parity: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
-    classes = subject.description.classes
-    shown = ", ".join(classes[:20]) + (f" and {len(classes) - 20} more" if len(classes) > 20 else "")
+    classes = [" ".join(name.split()) for name in subject.description.classes]  # a name may have line breaks
     own = _fit(subject)
     return (
         f"# {_name(subject)}: {kind}\n\n"
         f"A student of {own['parameters']:,} parameters that learnt from {subject.description.teacher}, by knowledge "
-        f"distillation. It tells {len(classes)} classes apart: {shown}."
+        f"distillation. It tells {len(classes)} classes apart: {name_some(classes, 20)}."
     )
 
 

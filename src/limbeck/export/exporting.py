@@ -24,6 +24,7 @@ from limbeck.errors import GateError
 from limbeck.export.card import card
 from limbeck.export.formats import FORMATS
 from limbeck.export.gate import Gate, failures, refusal
+from limbeck.export.quantisation_aware import quantisation_aware
 from limbeck.export.speed import beside_float32
 from limbeck.export.subject import AT_ONCE, Subject, subject_of
 from limbeck.files import MANIFEST, commit_directory, describe, disk_errors, encode, write_bytes
@@ -89,7 +90,7 @@ def export(
             place = run.directory / EXPORT / kind
             _clear(place)
             try:
-                delivered.append(_deliver(subject, kind, place, FORMATS[kind].gate(tolerance)))
+                delivered.append(_deliver(subject, kind, place, FORMATS[kind].gate(tolerance), watch))
             except GateError as error:
                 refused.append(error)
         watch(Progress("export", len(kinds), len(kinds)))
@@ -99,9 +100,9 @@ def export(
     return delivered
 
 
-def _deliver(subject: Subject, kind: str, place: Path, gate: Gate) -> Delivered:
+def _deliver(subject: Subject, kind: str, place: Path, gate: Gate, watch: Watch) -> Delivered:
     measured, on = subject.run.data.measured, subject.run.data.facts["measured_on"]
-    made = _made(subject, kind, gate)
+    made = _made(subject, kind, gate, watch)
     with _on_disk(kind, made.data) as path:
         run = runner(kind, path, torch.get_num_threads())
         found = parity(subject.of_measured, _answers(run, subject, measured), measured.labels)
@@ -143,7 +144,7 @@ class _Made:
     how: str = ""
 
 
-def _made(subject: Subject, kind: str, gate: Gate) -> _Made:
+def _made(subject: Subject, kind: str, gate: Gate, watch: Watch) -> _Made:
     """The file of a format; of int8 the first attempt that passes on the choosing examples.
 
     Raises:
@@ -152,10 +153,17 @@ def _made(subject: Subject, kind: str, gate: Gate) -> _Made:
     made = _converted(subject, kind, subject.network)
     if FORMATS[kind].quantised is None:
         return made
+    ranges = f"ranges from {len(subject.calibration):,} training examples"
+    why = failures(gate, _on_choosing(subject, kind, made))
+    if not why:
+        return replace(made, how=f"quantised after training, {ranges}")
+    _log.info("%s after training alone: %s", kind, "; ".join(why))
+    made = _converted(subject, kind, quantisation_aware(subject, watch))
     found = _on_choosing(subject, kind, made)
-    if why := failures(gate, found):
-        raise refusal(kind, found, why, subject.description.classes, "choosing")
-    return replace(made, how=f"quantised after training, ranges from {len(subject.calibration):,} training examples")
+    if still := failures(gate, found):
+        raise refusal(kind, found, still, subject.description.classes, "choosing")
+    before = f"quantised after training alone it had {'; '.join(why)}, on {found.examples:,} choosing examples"
+    return replace(made, how=f"by quantisation-aware distillation, {ranges}: {before}")
 
 
 def _on_choosing(subject: Subject, kind: str, made: _Made) -> Parity:

@@ -91,7 +91,8 @@ def _beyond(lost: float, share: float, among: int) -> bool:
 
 def refusal(kind: str, found: Parity, why: tuple[str, ...], classes: tuple[str, ...], on: str) -> GateError:
     """The end of an export whose file is not near enough, with the examples it is worst on."""
-    worst = "; ".join(_named(one, classes) for one in found.worst)
+    in_line = tuple(" ".join(name.split()) for name in classes)  # a name may have line breaks
+    worst = "; ".join(_named(one, in_line) for one in found.worst)
     return GateError(
         f"{kind} is not the student it was made of, on {found.examples:,} {on} examples: {'; '.join(why)}. "
         f"Worst: {worst}",
