@@ -15,9 +15,10 @@ import limbeck
 from limbeck.bundle import MODEL_FILES, described, read_bundle
 from limbeck.conversion.converted import Converted
 from limbeck.errors import DataError, RecipeError
-from limbeck.export import FORMATS
+from limbeck.export import FORMATS, exporting
 from limbeck.files import MANIFEST, read_json, verify
 from limbeck.recipe_text import parse_yaml
+from limbeck.teachers import load_model, save_model
 from running import limbeck_says, run_tree, save_npz, tell, tree
 
 pytestmark = pytest.mark.usefixtures("unsynced")
@@ -202,3 +203,49 @@ def test_a_bundle_without_its_manifest_is_none(run: Path, delivered: dict[str, A
         (tmp_path / name).write_bytes((run / "export/onnx" / name).read_bytes())
     with pytest.raises(DataError, match="holds no bundle"):
         read_bundle(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def brittle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose student has a hidden unit as large as no other, which coarse numbers do not bear."""
+    out = tmp_path_factory.mktemp("brittle") / "out"
+    fit = {"epochs": 60, "threads": 1, "optimizer": {"name": "adamw", "lr": 0.005}}
+    values = {
+        "format": 1,
+        "data": {"source": "digits"},
+        "teacher": {"kind": "train", "model": {"name": "mlp", "hidden": [64]}, "fit": fit},
+        "student": {"model": {"name": "mlp", "hidden": [32]}},
+        "fit": fit,
+        "proof": {"seeds": [0], "arms": ["distilled"]},
+        "out": str(out),
+    }
+    run_tree(values)
+    place = out / "arms/distilled/seed-0/student"
+    saved = load_model(place)
+    with torch.no_grad():
+        saved.module.linear1.weight[0] *= 300
+        saved.module.linear1.bias[0] *= 300
+        saved.module.head.weight[:, 0] /= 300
+    save_model(place, saved)
+    return out
+
+
+def test_a_student_that_does_not_bear_int8_learns_to(brittle: Path):
+    said = limbeck_says("export", brittle, "--to", "onnx-int8", "--least-agreement", 0.97, "--most-drop", 1.5)
+    assert said.status == 0, said.err
+    found = read_json(brittle / "export/onnx-int8/parity.json")
+    assert found["made"].startswith("by quantisation-aware distillation")
+    assert "quantised after training alone it had agreement" in found["made"]
+    assert found["agreement"] >= 0.97
+    assert found["made"] in (brittle / "export/onnx-int8/README.md").read_text()
+    assert found["made"] in (brittle / "report.md").read_text()
+
+
+def test_where_nothing_helps_nothing_is_delivered(brittle: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(exporting, "quantisation_aware", lambda subject, watch: subject.network)
+    said = limbeck_says("export", brittle, "--to", "onnx-int8,onnx")
+    assert said.status == 5
+    assert "choosing examples: agreement" in said.err
+    assert "Worst: example" in said.err
+    assert not list((brittle / "export/onnx-int8").glob("*"))
+    verify(brittle / "export/onnx")
