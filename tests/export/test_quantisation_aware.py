@@ -99,6 +99,14 @@ def test_the_teacher_is_heard_as_it_is_stored_by_students_that_heard_it(fine: Su
     assert teacher_answers(replace(fine, arm="scratch"), examples) is None
 
 
+def test_a_student_that_has_not_learnt_what_the_teacher_says_does_not_hear_it(fine: Subject):
+    network = copy.deepcopy(fine.network)
+    with torch.no_grad():
+        network.head.bias[0] += 5
+    assert teacher_answers(replace(fine, network=network), fine.run.data.train) is None
+    assert teacher_answers(fine, fine.run.data.train) is not None
+
+
 def test_both_are_heard_by_the_mean_of_their_probabilities(fine: Subject):
     examples = fine.run.data.train
     rows = torch.tensor([3, 1])

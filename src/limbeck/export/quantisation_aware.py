@@ -3,8 +3,8 @@
     quantisation_aware(subject, watch) -> nn.Module
 
 What comes back is an ordinary network in float32 that loses nothing more by int8: it is converted and measured as the
-student was. The teacher is heard at a small share only: where it differs from the student it would go on teaching it,
-and the file is to be the student that was measured (docs/log.md).
+student was. The teacher is heard too, at a small share, and by a student alone that has learnt what it says: another it
+would go on teaching, and the file is to be the student that was measured (docs/log.md).
 
 Dimension key: N examples, B examples of a batch, C classes.
 """
@@ -36,6 +36,8 @@ RATE = 0.3
 """Of its learning rate."""
 TEACHER = 0.1
 """The big teacher's share in what is heard."""
+AGREED = 0.98
+"""The share of examples on which it must make the student's own first choice to be heard."""
 HEARD = ("distilled", "direct")
 """Arms whose students heard the teacher's own answers; others shall not hear them now."""
 
@@ -118,4 +120,6 @@ def teacher_answers(subject: Subject, examples: Examples) -> Tensor | None:
     rows = [place.get(key.tobytes(), -1) for key in examples.keys.numpy()]
     if classes != examples.classes or min(rows) < 0:
         return None
-    return spread(signal).float()[torch.tensor(rows)]
+    logits_NC = spread(signal).float()[torch.tensor(rows)]
+    agreed_N = logits_NC.argmax(dim=1) == subject.logits(examples).argmax(dim=1)
+    return logits_NC if agreed_N.double().mean() >= AGREED else None
