@@ -9,8 +9,22 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src" / "limbeck"
 
 FLOORS = (
-    {"errors", "files", "bundle", "locks", "foreign", "signal", "record", "progress", "quiet"}
-    | {"cells", "tabular", "decoding", "numpy_files"},
+    {
+        "errors",
+        "extras",
+        "quiet",
+        "files",
+        "bundle",
+        "locks",
+        "foreign",
+        "decoding",
+        "numpy_files",
+        "cells",
+        "tabular",
+        "signal",
+        "record",
+        "progress",
+    },
     {"objectives", "data", "models", "runtime"},
     {"teachers", "prediction", "conversion"},
     {"training"},

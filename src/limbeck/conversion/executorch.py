@@ -17,7 +17,8 @@ from torch.export import Dim, ExportedProgram
 
 from limbeck.conversion.convert import TOLERANCE, cause, compared, prepared, running
 from limbeck.conversion.converted import Converted
-from limbeck.errors import MissingError, RecipeError, first_line
+from limbeck.errors import RecipeError
+from limbeck.extras import package
 from limbeck.quiet import quietly
 from limbeck.runtime.executorch_file import METADATA
 
@@ -100,15 +101,8 @@ def _versions() -> dict[str, str]:
     Raises:
         MissingError: they cannot be imported.
     """
-    try:
-        import executorch.exir  # noqa: F401
-        import torchao.quantization.pt2e  # noqa: F401
-    except ImportError as error:
-        raise MissingError(
-            f"ExecuTorch cannot be imported: {first_line(error)}",
-            expected="the extra that makes and runs .pte files",
-            do="pip install 'limbeck[executorch]'",
-        ) from None
+    for name in ("executorch.exir", "torchao.quantization.pt2e"):
+        package(name, "executorch")
     return {name: version(name) for name in ("executorch", "torchao")}
 
 

@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from limbeck.errors import DataError, MissingError, first_line
+from limbeck.errors import DataError, first_line
+from limbeck.extras import package
 from limbeck.foreign import foreign_file
 from limbeck.quiet import quietly
 from limbeck.runtime.fitting import check_shape, in_batches
@@ -131,12 +132,4 @@ def _set_threads(threads: int) -> None:
 
 
 def _runtime() -> Any:
-    try:
-        from executorch.runtime import Runtime
-    except ImportError as error:
-        raise MissingError(
-            f"ExecuTorch cannot be imported: {first_line(error)}",
-            expected="the extra that makes and runs .pte files",
-            do="pip install 'limbeck[executorch]'",
-        ) from None
-    return Runtime.get()
+    return package("executorch.runtime", "executorch").Runtime.get()

@@ -1,4 +1,4 @@
-"""What limbeck does not bring along: packages of its extras, and files of the Hugging Face hub."""
+"""Files of the Hugging Face hub."""
 
 import logging
 import re
@@ -6,30 +6,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 from limbeck.errors import DataError, MissingError, RecipeError
+from limbeck.extras import package
 
 _log = logging.getLogger(__name__)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-
-
-def package(name: str, extra: str) -> Any:
-    """A package that an extra of limbeck installs.
-
-    Raises:
-        MissingError: it is not there, or cannot be imported.
-    """
-    try:
-        return import_module(name)
-    except Exception as error:  # torchvision, built for another torch, raises whatever torch does
-        gone = isinstance(error, ModuleNotFoundError) and error.name == name
-        why = "is not installed" if gone else f"cannot be imported ({error})"
-        raise MissingError(
-            f"the package {name} {why}",
-            expected=f"the packages of limbeck's extra {extra}, which fit the torch that is installed",
-            do=f"pip install 'limbeck[{extra}]'",
-        ) from error
 
 
 def check_commit(revision: str | None, key: str) -> None:

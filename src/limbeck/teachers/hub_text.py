@@ -12,8 +12,8 @@ from torch import Tensor
 
 from limbeck.data import Examples, Preprocess, texts_of
 from limbeck.errors import DataError
+from limbeck.extras import package
 from limbeck.files import describe
-from limbeck.teachers.hub import package
 from limbeck.teachers.hub_folder import MOST_TOKENS, TOKENS, HubFolder
 
 _log = logging.getLogger(__name__)

@@ -16,10 +16,11 @@ from torch import Tensor, nn
 
 from limbeck.data import Preprocess
 from limbeck.errors import DataError, RecipeError
+from limbeck.extras import package
 from limbeck.files import describe, path_of
 from limbeck.models import parameters
 from limbeck.teachers.audience import Audience
-from limbeck.teachers.hub import check_commit, fetch_folder, package
+from limbeck.teachers.hub import check_commit, fetch_folder
 from limbeck.teachers.hub_folder import CONFIG, FETCHED, IMAGES, HubFolder
 from limbeck.teachers.hub_images import image_preprocess
 from limbeck.teachers.hub_text import Tokens, tokens_of

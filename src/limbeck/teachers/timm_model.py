@@ -10,10 +10,11 @@ import torch
 
 from limbeck.data import AnyPreprocess, ImagePreprocess, Interpolation, Preprocess
 from limbeck.errors import DataError, RecipeError
+from limbeck.extras import package
 from limbeck.files import path_of
 from limbeck.models import initialise
 from limbeck.teachers.audience import Audience
-from limbeck.teachers.hub import check_commit, fetch_file, package
+from limbeck.teachers.hub import check_commit, fetch_file
 from limbeck.teachers.module import ModuleTeacher
 from limbeck.teachers.picked import answering
 from limbeck.teachers.teacher import Teacher
