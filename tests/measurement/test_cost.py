@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from limbeck.measurement import Times, latency, multiplications, ratio, timed, torch_threads
-from limbeck.models import ConvNet, Mlp
+from limbeck.measurement import Times, latency, ratio, timed, torch_threads
 
 SECONDS = st.floats(1e-6, 10.0)
 TURNS = st.lists(st.lists(SECONDS, min_size=1, max_size=20).map(tuple), min_size=1, max_size=5).map(tuple)
@@ -87,23 +86,6 @@ def test_runs_are_timed_one_by_one_and_payloads_come_round():
 def test_when_timing_ends(settings, runs):
     clock = Ticking()
     assert len(timed(clock.run, [10], clock=clock, **settings)) == runs
-
-
-def test_multiplications_of_layers_are_those_counted_by_hand():
-    mlp = Mlp(hidden=(32,)).build((1, 8, 8), 10)
-    assert multiplications(mlp, torch.zeros(1, 1, 8, 8)) == 64 * 32 + 32 * 10
-    convolution = nn.Sequential(nn.Conv2d(3, 5, 3, padding=1), nn.BatchNorm2d(5), nn.Flatten(), nn.Linear(5 * 64, 4))
-    assert multiplications(convolution, torch.zeros(1, 3, 8, 8)) == 64 * 5 * 3 * 9 + 5 * 64 * 4
-    grouped = nn.Conv2d(4, 4, 3, groups=4, bias=False)
-    assert multiplications(grouped, torch.zeros(1, 4, 5, 5)) == 9 * 4 * 9
-
-
-def test_counting_leaves_a_network_as_it_was():
-    network = ConvNet(channels=(4, 4)).build((1, 8, 8), 3).train()
-    before = {name: value.clone() for name, value in network.state_dict().items()}
-    multiplications(network, torch.zeros(1, 1, 8, 8))
-    assert network.training
-    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
 def test_threads_are_as_before_afterwards():

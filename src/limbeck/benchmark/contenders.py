@@ -22,8 +22,7 @@ from limbeck.data import AnyPreprocess
 from limbeck.errors import LimbeckError
 from limbeck.files import digest_tensors, path_of, write_bytes
 from limbeck.finished import Chosen, Finished
-from limbeck.measurement import multiplications
-from limbeck.models import parameters
+from limbeck.models import multiplications, parameters
 from limbeck.prediction import Predictor
 from limbeck.prediction.preprocessing import preprocessing
 from limbeck.recipe import TrainedTeacher
@@ -62,7 +61,7 @@ class Contender:
         kind: how a fresh process opens `file`, see `limbeck.benchmark.worker.opened`; None: it cannot.
         file: of the network, or the folder of a saved model.
         parameters: that were learnt.
-        macs: multiply-accumulates of an example; None where there is no network to look into.
+        macs: multiply-accumulates of an example; None where there is no network to look into, or nothing is seen in it.
     """
 
     name: str

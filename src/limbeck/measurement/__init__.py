@@ -1,7 +1,7 @@
 """Measurement: how good a network's answers are, and whether one arm is shown to be better than another."""
 
 from limbeck.measurement.comparison import Verdict, Word, compare, gap_share, mcnemar, paired_interval
-from limbeck.measurement.cost import Times, latency, multiplications, ratio, timed, torch_threads
+from limbeck.measurement.cost import Times, latency, ratio, timed, torch_threads
 from limbeck.measurement.metrics import ECE_BINS, Metrics, calibration_error, correct, evaluate
 from limbeck.measurement.parity import Parity, parity
 
@@ -19,7 +19,6 @@ __all__ = [
     "gap_share",
     "latency",
     "mcnemar",
-    "multiplications",
     "paired_interval",
     "parity",
     "ratio",

@@ -1,4 +1,4 @@
-"""What an answer costs: how long it takes, and how many multiplications."""
+"""What an answer costs: how long it takes."""
 
 import math
 import statistics
@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from limbeck.models import evaluating
 
@@ -122,19 +121,6 @@ def latency(network: nn.Module, example: Tensor) -> float:
             network(example)
         took = timed(network, [example], least=FEWEST, most=MOST, seconds=SECONDS, limit=math.inf)
     return statistics.median(took)
-
-
-def multiplications(network: nn.Module, example: Tensor) -> int:
-    """Multiply-accumulates of matrices and convolutions for one example, half of what torch counts as operations.
-
-    Args:
-        network: in whatever mode; it is asked in evaluation mode.
-        example: as the network takes it, [1, ...].
-    """
-    # Not in inference mode, in which torch does not see what a linear layer is made of.
-    with evaluating(network), torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network(example)
-    return int(counter.get_total_flops()) // 2
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from limbeck.models.build import ModelFactory, check_output, evaluating, initial
 from limbeck.models.convnet import ConvNet
 from limbeck.models.layout import layout_of
 from limbeck.models.mlp import Mlp
+from limbeck.models.multiplications import multiplications
 from limbeck.models.quick import Quick, quickened
 from limbeck.models.resnet import RESNETS, ResNet
 from limbeck.models.size import bytes_of, parameters
@@ -48,6 +49,7 @@ __all__ = [
     "evaluating",
     "initialise",
     "layout_of",
+    "multiplications",
     "parameters",
     "quickened",
 ]

@@ -5,10 +5,9 @@ from functools import cache
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from limbeck.data import Examples
-from limbeck.models import evaluating
+from limbeck.models import multiplications
 from limbeck.teachers.module import ModuleTeacher, Precision
 from limbeck.teachers.precision import networks_of
 from limbeck.teachers.teacher import Teacher
@@ -77,11 +76,9 @@ def _only_networks(teacher: Teacher) -> bool:
 def operations(teacher: ModuleTeacher, inputs: Tensor) -> float:
     """Floating-point operations of one example in the network as it was handed over: twice its multiplications.
 
-    Counted are products of matrices, convolutions and attention, as torch counts them.
+    Counted are products of matrices and convolutions, those of attention among them; 0 where none are seen.
     """
-    with evaluating(teacher.module), torch.no_grad(), FlopCounterMode(display=False) as counter:
-        teacher.module(teacher.seen(inputs))
-    return float(counter.get_total_flops()) / len(inputs)
+    return 2 * (multiplications(teacher.module, teacher.seen(inputs)) or 0) / len(inputs)
 
 
 @cache
