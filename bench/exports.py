@@ -1,12 +1,12 @@
 """How long each model of the catalogue takes to convert, how large its files are, and how fast int8 answers.
 
-    OMP_NUM_THREADS=1 python bench/exports.py [--only NAME ...]
+    OMP_NUM_THREADS=1 python bench/exports.py [--phones] [--only NAME ...]
 
 Usual sizes: MNIST's images for mlp and convnet, CIFAR-100's for the residual networks, texts of 256 bytes. Weights as
 initialised and random inputs: times do not depend on what is in them. 256 examples calibrate int8. Seconds are those of
 a processor, with the check of the file beside the network, and for int8 with the file in float32 that it is made of.
 The first conversion of a process also imports the exporter, so one of a single layer goes before. The latency is the
-median of one thread, one example, the two files in turns.
+median of one thread, one example, the files in turns. `--phones` adds ExecuTorch's files.
 """
 
 import argparse
@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from limbeck.conversion.converted import Converted
+from limbeck.conversion.executorch import to_executorch, to_quantised_executorch
 from limbeck.conversion.onnx import to_onnx
 from limbeck.conversion.quantised import to_quantised_onnx
 from limbeck.conversion.torch_export import to_torch_export
@@ -31,6 +32,10 @@ FORMATS: dict[str, Callable[..., Converted]] = {
     "onnx": to_onnx,
     "onnx-int8": to_quantised_onnx,
     "torch-export": to_torch_export,
+}
+PHONES: dict[str, Callable[..., Converted]] = {
+    "executorch": to_executorch,
+    "executorch-int8": to_quantised_executorch,
 }
 EXAMPLES, TURNS, RUNS = 256, 15, 40
 
@@ -73,26 +78,28 @@ def latencies(files: dict[str, Converted], inputs: np.ndarray) -> dict[str, floa
 def main() -> None:
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--only", nargs="+", default=list(MODELS), choices=list(MODELS))
-    names = arguments.parse_args().only
+    arguments.add_argument("--phones", action="store_true")
+    given = arguments.parse_args()
+    formats = FORMATS | PHONES if given.phones else FORMATS
+    run = [kind for kind in formats if kind != "torch-export"]
     torch.set_num_threads(1)
-    for convert in FORMATS.values():
+    for convert in formats.values():
         convert(nn.Linear(6, 4), torch.rand(4, 6), {})
-    kinds = " | ".join(f"{kind}, s | kB" for kind in FORMATS)
-    print(f"| model | parameters | {kinds} | differs | int8 differs | us | int8 us |")
-    print("|---" * (6 + 2 * len(FORMATS)) + "|")
-    for name in names:
+    columns = [f"{kind}, s | kB" for kind in formats] + [f"{kind} differs | us" for kind in run]
+    print(f"| model | parameters | {' | '.join(columns)} |")
+    print("|---" * (2 + 2 * len(columns)) + "|")
+    for name in given.only:
         spec, shape, classes = sized(name)
         network, inputs = initialise(spec, shape, classes, 0), examples(shape)
         made, seconds = {}, {}
-        for kind, convert in FORMATS.items():
+        for kind, convert in formats.items():
             began = time.process_time()
             made[kind] = convert(network, inputs, {})
             seconds[kind] = time.process_time() - began
-        us = latencies({kind: made[kind] for kind in ("onnx", "onnx-int8")}, inputs[:1].numpy())
+        us = latencies({kind: made[kind] for kind in run}, inputs[:1].numpy())
         cells = [f"{seconds[kind]:.1f} | {len(each.data) / 1000:,.0f}" for kind, each in made.items()]
-        differs = [f"{made[kind].facts['difference']:.1g}" for kind in ("onnx", "onnx-int8")]
-        times = [f"{us[kind]:,.0f}" for kind in ("onnx", "onnx-int8")]
-        print(f"| {name} | {parameters(network):,} | {' | '.join([*cells, *differs, *times])} |", flush=True)
+        cells += [f"{made[kind].facts['difference']:.1g} | {us[kind]:,.0f}" for kind in run]
+        print(f"| {name} | {parameters(network):,} | {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":
