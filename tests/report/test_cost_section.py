@@ -49,12 +49,32 @@ def test_what_was_not_measured_is_a_dash():
         (compared("throughput", 15.0, 14.0, 16.0), "15 [14, 16] times the teacher's throughput, each with its best"),
         (compared("latency", 1.1, 0.9, 1.2), "no difference in latency from the teacher, 1 thread (1.1 [0.9, 1.2])"),
         (compared("throughput", 1.0, 1.0, 1.2), "no difference in throughput from the teacher (1 [1, 1.2])"),
+        (compared("latency", 20.0, 15.0, 30.0), "the teacher's latency is 20 [15, 30] times as long, 1 thread."),
     ],
 )
 def test_ratios_are_told_with_their_spread(ratio: dict[str, Any], says: str):
     text = told(ratios=[{**ratio, "teacher": "onnx", "student": "onnx"}])
     assert "The student in onnx: " in text
     assert says in text
+
+
+@pytest.mark.parametrize(
+    ("ratio", "says"),
+    [
+        (
+            compared("latency", 428.0, 2.22, 574.0),
+            "too unsteady to tell in latency, 1 thread: from 2.22 to 574 times as quick as the teacher in a turn.",
+        ),
+        (
+            compared("throughput", 1.0, 0.6, 1.3),
+            "too unsteady to tell in throughput: from 0.6 to 1.3 times as quick as the teacher in a turn.",
+        ),
+    ],
+)
+def test_a_ratio_that_turns_do_not_agree_on_is_no_finding(ratio: dict[str, Any], says: str):
+    text = told(ratios=[{**ratio, "teacher": "onnx", "student": "onnx"}])
+    assert f"- The student in onnx: {says}" in text
+    assert f"{ratio['ratio']:g} [" not in text
 
 
 def test_a_ratio_across_runtimes_is_said_to_be_one():
@@ -75,6 +95,10 @@ def test_a_ratio_across_runtimes_is_said_to_be_one():
             "onnx-int8 is not faster here: no difference in latency, 1 thread (1.02",
         ),
         (compared("throughput", 1.8, 1.7, 1.9), "onnx-int8 is 1.8 [1.7, 1.9] times as fast as float32 in throughput."),
+        (
+            compared("latency", 3.0, 1.1, 9.0),
+            "onnx-int8: too unsteady to tell in latency, 1 thread: from 1.1 to 9 times as fast as float32 in a turn.",
+        ),
     ],
 )
 def test_int8_is_not_called_faster_where_it_is_not(gain: dict[str, Any], says: str):

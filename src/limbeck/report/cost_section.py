@@ -12,6 +12,8 @@ QUIET = 0.25
 """Share of the cores that other work may take without a word."""
 LEAST_P99 = 0.001
 """Seconds: whoever answers sooner than that is disturbed by everything."""
+UNSTEADY = 2
+"""Times the least of a turn above which the most leaves nothing to be said: others had the machine."""
 _HOLDS = ("student", "device", "versions", "method", "contenders", "left_out", "ratios", "int8", "capacity", "price")
 
 
@@ -123,7 +125,9 @@ def _ratio_sentences(bench: Record) -> list[str]:
         across = "" if each["teacher"] == each["student"] else f", across runtimes ({each['teacher']})"
         threads = _with(each["threads"])
         student = f"The student in {each['student']}{across}"
-        if not _differs(each):
+        if _unsteady(each):
+            found.append(f"{student}: {_unsteady_words(each, 'as quick as the teacher')}.")
+        elif not _differs(each):
             found.append(f"{student}: no difference in {each['of']} from the teacher{threads} ({_ratio(each)}).")
         elif each["of"] == "throughput":
             found.append(
@@ -176,7 +180,9 @@ def _int8_sentences(gains: list[Record]) -> list[str]:
     found = []
     for each in gains:
         of = each["of"] + _with(each["threads"])
-        if not _differs(each):
+        if _unsteady(each):
+            found.append(f"{each['runtime']}: {_unsteady_words(each, 'as fast as float32')}.")
+        elif not _differs(each):
             found.append(f"{each['runtime']} is not faster here: no difference in {of} ({_ratio(each)}).")
         elif each["ratio"] > 1:
             found.append(f"{each['runtime']} is {_ratio(each)} times as fast as float32 in {of}.")
@@ -241,8 +247,9 @@ def _method(bench: Record) -> str:
         "in turn, preprocessing apart but for its own column (one thread). All were timed in one process in "
         f"{method['turns']} turns of shuffled order, each turn with a fresh session and {method['warm']} runs to warm "
         f"up, at least {method['enough']} timed runs in all. In brackets the least and the most of a turn: where these "
-        "lie on both sides of 1, no difference is claimed. Cold start: a fresh process opens the file, which may be in "
-        "the disk's cache, and answers once; imports are not counted."
+        f"lie on both sides of 1, no difference is claimed, and where the most is above {UNSTEADY} times the least, "
+        "nothing is. Cold start: a fresh process opens the file, which may be in the disk's cache, and answers once; "
+        "imports are not counted."
     )
 
 
@@ -251,6 +258,15 @@ def _method(bench: Record) -> str:
 
 def _differs(each: Record) -> bool:
     return not each["low"] <= 1 <= each["high"]
+
+
+def _unsteady(each: Record) -> bool:
+    return bool(each["high"] > UNSTEADY * each["low"])
+
+
+def _unsteady_words(each: Record, compared: str) -> str:
+    turns = f"from {_short(each['low'])} to {_short(each['high'])} times {compared} in a turn"
+    return f"too unsteady to tell in {each['of']}{_with(each['threads'])}: {turns}"
 
 
 def _ratio(each: Record) -> str:
