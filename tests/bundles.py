@@ -5,7 +5,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from limbeck.bundle import (
@@ -54,14 +53,12 @@ def deliver(
     )
     data = sealed_file(convert(network, seen, description.metadata()).data)
     write_bytes(place / MODEL_FILES[kind], data)
-    with torch.no_grad():
-        student = network(seen).numpy()
     logits = runner(kind, place / MODEL_FILES[kind], 1)(seen.numpy())
     contents = {
         MODEL_FILES[kind]: data,
         CONFIG: encode({"format": 1, "kind": kind, "description": description.tree()}),
         LABELS: encode(dict(enumerate(classes))),
-        GOLDEN: Golden(stored.numpy(), seen.numpy(), logits, student).encode(),
+        GOLDEN: Golden(stored.numpy(), seen.numpy(), logits).encode(),
         PARITY: encode({}),
         CARD: b"# A student\n",
     }

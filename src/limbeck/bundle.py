@@ -93,13 +93,11 @@ class Golden:
         inputs: [N, ...] as stored.
         seen: [N, ...] float32, as the network is shown them.
         logits: [N, C] float32, what the file answered.
-        student: [N, C] float32, what the student answered before it was converted.
     """
 
     inputs: NDArray[Any]
     seen: NDArray[np.float32]
     logits: NDArray[np.float32]
-    student: NDArray[np.float32]
 
     def encode(self) -> bytes:
         """As the bytes of golden.npz."""

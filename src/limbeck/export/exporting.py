@@ -201,7 +201,7 @@ def _golden(run: Runner, subject: Subject) -> Golden:
     rows = evenly(len(measured), max(2, min(GOLDEN_EXAMPLES, GOLDEN_BYTES // size)))
     inputs = measured.inputs[rows]
     seen: NDArray[np.float32] = subject.preprocess(inputs).contiguous().numpy()
-    return Golden(inputs.numpy(), seen, run(seen), subject.of_measured[rows].numpy())
+    return Golden(inputs.numpy(), seen, run(seen))
 
 
 def _speed(subject: Subject, kind: str, path: Path, seen: NDArray[np.float32]) -> dict[str, Any]:
