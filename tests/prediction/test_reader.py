@@ -1,5 +1,6 @@
 """Files of all kinds become the inputs that the student's data are stored as."""
 
+import gzip
 import logging
 import sys
 from dataclasses import replace
@@ -152,6 +153,10 @@ def test_numbers_may_have_names_above_them(tmp_path, head):
         ("1,2\n", "row 1 of .* has 2 cells\n  expected: 3 numbers"),
         ("1,2,3\n1,x,3\n", "cell 2 in row 2 of .* is no number: 'x'"),
         ("1,,3\n1,,3\n", "cell 2 in row 1 of .* is no number: ''"),
+        ("1,2O,3\n4,5,6\n", "cell 2 in row 1 of .* is no number: '2O'"),
+        ("1,,3\n4,5,6\n", "cell 2 in row 1 of .* is no number: ''"),
+        (",,\n4,5,6\n", "cell 1 in row 1 of .* is no number: ''"),
+        ("nan,nan,nan\n4,5,6\n", "cell 1 in row 1 of .* is no number: 'nan'"),
         ("a,b,c\n", "holds no examples"),
     ],
 )
@@ -201,5 +206,13 @@ def test_texts_that_are_none_are_named(tmp_path):
     with pytest.raises(DataError, match=r"row 2 of .* holds a NUL"):
         read(TEXTS, tmp_path / "x.txt")
     (tmp_path / "x.txt").write_bytes(b"\xff")
-    with pytest.raises(DataError, match="is no text in UTF-8"):
+    with pytest.raises(DataError, match=r"x\.txt cannot be read: .*\n  expected: a text file in UTF-8"):
         read(TEXTS, tmp_path / "x.txt")
+
+
+def test_a_damaged_compressed_text_is_named(tmp_path):
+    whole, path = gzip.compress(b"hello\n" * 500), tmp_path / "x.txt.gz"
+    for data in (whole[:-20], whole[:-4] + b"1234", whole[:12] + b"\xff" * 9 + whole[21:], whole + b"more"):
+        path.write_bytes(data)
+        with pytest.raises(DataError, match=r"x\.txt\.gz cannot be read"):
+            read(TEXTS, path)

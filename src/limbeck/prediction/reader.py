@@ -4,9 +4,9 @@ Dimension key: N examples.
 """
 
 import logging
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain, groupby
 from math import prod
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limbeck.bundle import Description
-from limbeck.cells import NUMBER, written
+from limbeck.cells import written
 from limbeck.errors import DataError, name_some
 from limbeck.foreign import foreign_file
 from limbeck.numpy_files import mapped_npy, read_npz
@@ -30,6 +30,7 @@ AT_ONCE = 256
 """Examples that are read together."""
 _ARRAYS = ("inputs", "images", "x", "x_test")
 _TABLES = (".csv", ".csv.gz", ".parquet")
+_TEXT = "a text file in UTF-8 (also .gz), a text a line, or a table"
 
 
 @dataclass(frozen=True)
@@ -142,25 +143,20 @@ class Reader:
 
     def _lines(self, path: Path) -> Iterator[str]:
         """Each line is a text; where those of the training data were cells of a table, as such a cell."""
-        foreign_file(path, what="a text file in UTF-8, a text a line, or a table", most=1 << 62)
+        foreign_file(path, what=_TEXT, most=1 << 62)
         of_a_table = self.description.inputs.get("column") is not None
-        try:
-            with text_lines(path) as lines:
-                for line in lines:
-                    text = line.rstrip("\r\n")
-                    yield (self._written.cell(text) or "") if of_a_table else text
-        except UnicodeDecodeError as error:
-            raise DataError(
-                f"{path} is no text in UTF-8: {error}", expected="a text file, a text a line", do="convert it"
-            ) from None
+        with text_lines(path, _TEXT) as lines:
+            for line in lines:
+                text = line.rstrip("\r\n")
+                yield (self._written.cell(text) or "") if of_a_table else text
 
     def _numbers(self, path: Path) -> Iterator[NDArray[Any]]:
-        """A CSV file of numbers, in the order of the training data; a first row of names is passed over."""
+        """A CSV file of numbers, in the order of the training data; a first row without any is passed over."""
         foreign_file(path, what="a .npz, .npy or CSV file of numbers", most=1 << 62)
         shape = self.description.input_shape
         records = csv_records(path, ",")
         first = next(records, [])
-        if all(re.fullmatch(NUMBER, cell.strip()) for cell in first):
+        if not _are_names(first):
             records = chain([first], records)
         for some in batches(enumerate(records, start=1), AT_ONCE):
             rows = [_numbers_in(cells, prod(shape), f"row {row:,} of {path}") for row, cells in some]
@@ -182,6 +178,15 @@ def _only(path: Path) -> tuple[NDArray[Any], str]:
             do="save the inputs under one of these names",
         )
     return arrays[name], name
+
+
+def _are_names(cells: list[str]) -> bool:
+    """Whether a row has words, and nothing that its writer could have meant for a number, NaN among them."""
+    for cell in cells:
+        with suppress(ValueError):
+            float(cell)
+            return False
+    return any(cell.strip() for cell in cells)
 
 
 def _numbers_in(cells: list[str], count: int, where: str) -> list[float]:

@@ -19,6 +19,7 @@ Cell = str | float | None
 """A text without blanks at its ends, a number of a Parquet file, or nothing."""
 _MOST_LETTERS = 1 << 23  # of a line: what has no line ends would fill the memory
 _KIND = "a table: a CSV file in UTF-8 (also .gz) or a Parquet file"
+_TABLE = f"{_KIND}, written as the one that the student was trained on"
 
 
 @dataclass(frozen=True)
@@ -83,37 +84,44 @@ def csv_records(path: Path, delimiter: str) -> Iterator[list[str]]:
     """
     if (sign := looks_like(path)) and sign != "compressed":
         raise _unusable(path, f"is {sign}")
-    with _csv_errors(path), text_lines(path) as lines, _long_fields():
-        for record in csv.reader(lines, delimiter=delimiter):
-            if record:
-                yield record
+    with text_lines(path, _TABLE) as lines, _long_fields():
+        try:
+            yield from filter(None, csv.reader(lines, delimiter=delimiter))
+        except csv.Error as error:
+            raise _unusable(path, f"cannot be read: {first_line(error)}") from None
 
 
 @contextmanager
-def text_lines(path: Path) -> Iterator[Iterator[str]]:
-    """The lines of a text in UTF-8, compressed or not, with their ends."""
+def text_lines(path: Path, what: str) -> Iterator[Iterator[str]]:
+    """The lines of a text in UTF-8, compressed or not, with their ends.
+
+    Args:
+        path: of the file.
+        what: it should be, in errors.
+
+    Raises:
+        DataError: as a line is asked for, where it is damaged, no such text, or of absurd length.
+    """
     with path.open("rb") as file:
         compressed = file.read(2) == b"\x1f\x8b"
     with (
         gzip.open(path) if compressed else path.open("rb") as binary,
         io.TextIOWrapper(binary, encoding="utf-8-sig", newline="") as text,
     ):
-        yield _lines(path, text)
+        yield _lines(path, text, what)
 
 
-def _lines(path: Path, text: io.TextIOWrapper) -> Iterator[str]:
-    while line := text.readline(_MOST_LETTERS):
+def _lines(path: Path, text: io.TextIOWrapper, what: str) -> Iterator[str]:
+    while True:
+        try:
+            line = text.readline(_MOST_LETTERS)
+        except (UnicodeDecodeError, gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise _unusable(path, f"cannot be read: {first_line(error)}", what) from None
         if len(line) == _MOST_LETTERS:
-            raise _unusable(path, f"has a line of {_MOST_LETTERS:,} letters or more")
+            raise _unusable(path, f"has a line of {_MOST_LETTERS:,} letters or more", what)
+        if not line:
+            return
         yield line
-
-
-@contextmanager
-def _csv_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (csv.Error, UnicodeDecodeError, gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise _unusable(path, f"cannot be read: {first_line(error)}") from None
 
 
 @contextmanager
@@ -171,9 +179,5 @@ def batches(items: Iterator[Any], size: int) -> Iterator[list[Any]]:
         yield batch
 
 
-def _unusable(path: Path, why: str) -> DataError:
-    return DataError(
-        f"{path} {why}",
-        expected=f"{_KIND}, written as the one that the student was trained on",
-        do="mend it, or get it again",
-    )
+def _unusable(path: Path, why: str, what: str = _TABLE) -> DataError:
+    return DataError(f"{path} {why}", expected=what, do="mend it, or get it again")
