@@ -42,11 +42,12 @@ def test_a_description_comes_back_from_the_metadata_of_a_file():
         {"input_dtype": "object"},
         {"inputs": {"kind": "sounds"}},
         {"inputs": None},
+        {"inputs": {"kind": "images"}, "input_shape": [3, 4, 4]},
         {"format": 2},
     ],
 )
 def test_a_description_of_other_types_is_refused(change):
-    with pytest.raises((TypeError, ValueError)):
+    with pytest.raises((KeyError, TypeError, ValueError)):
         described({**DESCRIPTION.tree(), **change})
 
 

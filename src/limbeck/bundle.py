@@ -47,8 +47,9 @@ class Description:
 
     Args:
         classes: their names, by place in the logits.
-        inputs: what an example is, by `kind`: images (`levels`, the stored value of white), rows (`columns`,
-            `delimiter`, `missing`, as the source rows has them), texts, or numbers.
+        inputs: what an example is, by `kind`: images (`levels`, the stored value of white, or None where stored values
+            are no pixels from 0 to white), rows (`columns`, `delimiter`, `missing`, as the source rows has them),
+            texts, or numbers.
         input_shape: of one example as stored.
         input_dtype: of stored inputs, uint8 or float32.
         preprocess: from stored inputs to what the network takes: the fields of `limbeck.data.Preprocess`, or those of
@@ -182,7 +183,8 @@ def described(tree: Mapping[str, Any]) -> Description:
 def _check_inputs(inputs: Mapping[str, Any], preprocess: Mapping[str, Any], shape: tuple[int, ...]) -> None:
     match inputs["kind"]:
         case "images":
-            fits = len(shape) == 3 and shape[0] in (1, 3) and float(inputs["levels"]) > 0
+            levels = inputs["levels"]
+            fits = len(shape) == 3 and shape[0] in (1, 3) and (levels is None or float(levels) > 0)
         case "rows":
             fits = shape == (len(preprocess["columns"]),) and len(inputs["delimiter"]) == 1
         case kind:

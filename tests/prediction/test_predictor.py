@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import limbeck
+from bundles import deliver
 from limbeck.bundle import CONFIG, GOLDEN, Golden, read_bundle, sealed_file
 from limbeck.errors import DataError, LimbeckError, RecipeError
 from limbeck.files import commit_directory, encode
@@ -38,6 +39,15 @@ def test_a_bundle_answers_as_its_student_does(which, request, pixels, answers):
     probabilities = predictor.probabilities(pixels.numpy(), temperature=2.5)
     powers = np.exp(answers.astype(float) / 2.5)
     np.testing.assert_allclose(probabilities, powers / powers.sum(axis=1, keepdims=True), atol=1e-5)
+
+
+def test_neither_a_bundle_nor_its_file_reads_images_where_the_data_are_no_pixels(network, pixels, preprocess, tmp_path):
+    centred = (pixels / 127.5 - 1).float()
+    classes, inputs = ("ant", "bee", "cow"), {"kind": "images", "levels": None}
+    place = deliver(tmp_path / "onnx", network, centred, preprocess, inputs, classes)
+    for path in (place, place / "model.onnx"):
+        with pytest.raises(DataError, match="are no pixels from 0 to white"):
+            list(limbeck.load_bundle(path).reader().parts([Path("seven.png")]))
 
 
 def test_the_file_alone_answers_likewise(bundle, tmp_path, pixels, answers):

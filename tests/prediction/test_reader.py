@@ -43,9 +43,9 @@ ROWS = replace(
 )
 
 
-def read(description, *paths, **settings):
+def read(description, *paths):
     """The inputs of all parts, and where each comes from."""
-    parts = list(Reader(description, **settings).parts([Path(path) for path in paths]))
+    parts = list(Reader(description).parts([Path(path) for path in paths]))
     return np.concatenate([part.inputs for part in parts]), [place for part in parts for place in part.places]
 
 
@@ -81,10 +81,10 @@ def test_image_files_take_the_levels_of_the_data(photos):
 
 def test_image_files_are_refused_where_the_data_have_other_pixels(photos, tmp_path):
     np.save(tmp_path / "x.npy", np.zeros((3, 6, 5), np.uint8))
-    why = "the pixels of the student's data run from -2 to 2"
-    with pytest.raises(DataError, match=why):
-        read(IMAGES, photos[0], image_files=why)
-    read(IMAGES, tmp_path / "x.npy", image_files=why)
+    description = replace(IMAGES, inputs={"kind": "images", "levels": None})
+    with pytest.raises(DataError, match="the stored values of this student's data are no pixels"):
+        read(description, photos[0])
+    read(description, tmp_path / "x.npy")
 
 
 def test_without_pillow_image_files_name_the_command(photos, monkeypatch):

@@ -51,11 +51,10 @@ class Reader:
 
     Args:
         description: what an example is.
-        image_files: why these cannot be read, if they cannot.
     """
 
-    def __init__(self, description: Description, image_files: str | None = None) -> None:
-        self.description, self.image_files = description, image_files
+    def __init__(self, description: Description) -> None:
+        self.description = description
         self.unknown: Counter[str] = Counter()
         self.cut = 0
         table = {name: description.inputs[name] for name in ("delimiter", "missing") if name in description.inputs}
@@ -87,9 +86,9 @@ class Reader:
         return self.description.inputs["kind"] == "images" and not _is_array(path)
 
     def _images(self, paths: list[Path]) -> Part:
-        if self.image_files is not None:
+        if self.description.inputs["levels"] is None:
             raise DataError(
-                f"{paths[0]} cannot be read: {self.image_files}",
+                f"{paths[0]} cannot be read: the stored values of this student's data are no pixels from 0 to white",
                 expected="a .npy or .npz file of examples as the student's data are stored",
                 do="save them by numpy.save after what the training data went through",
             )
