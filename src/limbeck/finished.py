@@ -6,9 +6,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from limbeck.errors import DataError, RecipeError
+from limbeck.files import digest_tensors
 from limbeck.preparation import Materials, Prepared, prepare
 from limbeck.recipe import GivenData, GivenModel, GivenTeacher, Recipe, read_recipe
 from limbeck.record import RECORD, SEARCH, read_record
@@ -105,12 +107,11 @@ class Finished:
         return data
 
     @cached_property
-    def teacher(self) -> Teacher:
-        """Who taught; of a search's proof, that of the run around the search.
+    def home(self) -> Run:
+        """The run that has the teacher: this one, or that around the search whose proof this is.
 
         Raises:
-            RecipeError: it was handed over in Python, and is not here.
-            DataError: it is not there any more.
+            DataError: the teacher is not there any more.
         """
         places = (self.directory, *self.directory.resolve().parents[:ABOVE])
         runs = (replace(self.opened, directory=place) for place in places)
@@ -121,6 +122,17 @@ class Finished:
                 expected="the teacher that the run trained, in its directory teacher",
                 do="put it back, or run the recipe again",
             )
+        return home
+
+    @cached_property
+    def teacher(self) -> Teacher:
+        """Who taught.
+
+        Raises:
+            RecipeError: it was handed over in Python, and is not here.
+            DataError: it is not there any more.
+        """
+        home = self.home
         if self.materials.teacher is None and isinstance(self.opened.recipe.teacher, GivenTeacher):
             raise self._in_person("teacher")
         return find_teacher(home, self.data, self.materials)
@@ -131,6 +143,16 @@ class Finished:
             expected="what a recipe can name, or the same things once more",
             do="call limbeck.distill again in Python with resume=True, and .export(...) or .bench(...) of its result",
         )
+
+
+def delivered_form(saved: SavedModel) -> tuple[nn.Module, str]:
+    """A student as it is delivered, and the digest of its weights, by which a bundle tells whose it is.
+
+    Returns:
+        The network of `saved` itself: on the processor, in float32, in evaluation mode.
+    """
+    network = saved.module.to("cpu", torch.float32).eval()
+    return network, digest_tensors(network.state_dict())
 
 
 def finished(directory: Path, materials: Materials, recipe: Recipe | None = None) -> Finished:

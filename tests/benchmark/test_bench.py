@@ -100,6 +100,22 @@ def test_bundles_of_another_student_or_damaged_are_named_and_left_out(told, tmp_
     assert second.startswith("export/torch-export is not measured: ")
 
 
+def test_a_student_in_another_precision_is_that_of_its_bundle(tmp_path: Path):
+    class Precise(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.eye(3, 6, dtype=torch.float64))
+
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            return torch.nn.functional.linear(inputs, self.weight.to(inputs.dtype))
+
+    result = tell(tmp_path / "run", student=Precise, seeds=1)
+    result.export()
+    field = field_of(finished_run(result.directory, result.materials, result.recipe), Chosen(), tmp_path)
+    assert field.contenders[-1].file == result.directory / "export/onnx/model.onnx"
+    assert not any("another student" in line for line in field.left_out)
+
+
 def test_a_report_has_it_from_then_on(told):
     out, _ = told
     text = (out / "report.md").read_text()

@@ -20,8 +20,8 @@ from limbeck.bundle import CONFIG, Bundle, read_bundle
 from limbeck.conversion.onnx import to_onnx
 from limbeck.data import AnyPreprocess
 from limbeck.errors import LimbeckError
-from limbeck.files import digest_tensors, path_of, write_bytes
-from limbeck.finished import Chosen, Finished
+from limbeck.files import path_of, write_bytes
+from limbeck.finished import Chosen, Finished, delivered_form
 from limbeck.models import multiplications, parameters
 from limbeck.prediction import Predictor
 from limbeck.prediction.preprocessing import preprocessing
@@ -187,7 +187,7 @@ def _folder_of_teacher(run: Finished) -> Path | None:
     spec = run.opened.recipe.teacher
     if isinstance(spec, SavedTeacher):
         return path_of(spec.path, "teacher.path")
-    folder = run.directory / "teacher"
+    folder = run.home.directory / "teacher"
     return folder if isinstance(spec, TrainedTeacher) and (folder / CONFIG).is_file() else None
 
 
@@ -199,10 +199,11 @@ def _of_student(
 ) -> Iterator[Contender]:
     arm, seed = run.settled(chosen)
     saved = run.student(arm, seed)
-    bundles = list(_bundles(run.directory, digest_tensors(saved.module.state_dict()), left_out))
+    network, digest = delivered_form(saved)
+    bundles = list(_bundles(run.directory, digest, left_out))
     folder = run.opened.arm_directory(arm, seed) / "student" if saved.spec is not None else None
     convert = all(bundle.kind != ONNX for bundle in bundles)
-    made = _network(STUDENT, saved.module, saved.preprocess, folder, stored, scratch, left_out, convert=convert)
+    made = _network(STUDENT, network, saved.preprocess, folder, stored, scratch, left_out, convert=convert)
     first = next(made)
     yield first
     yield from made

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 import limbeck
 from limbeck.bundle import Description
 from limbeck.data import AnyPreprocess, Encode, Examples, Rows, hold_out, overlap
-from limbeck.files import digest_tensors
-from limbeck.finished import Chosen, Finished
+from limbeck.finished import Chosen, Finished, delivered_form
 from limbeck.models import evaluating
 from limbeck.teachers import evenly
 
@@ -109,7 +108,7 @@ def subject_of(run: Finished, chosen: Chosen, licence: str | None) -> Subject:
     """
     arm, seed = run.settled(chosen)
     saved = run.student(arm, seed)
-    network = saved.module.to("cpu", torch.float32).eval()
+    network, digest = delivered_form(saved)
     description = Description(
         classes=saved.classes,
         inputs=_inputs(run, saved.preprocess, saved.input_shape),
@@ -119,7 +118,7 @@ def subject_of(run: Finished, chosen: Chosen, licence: str | None) -> Subject:
         network_shape=saved.preprocess.output_shape(saved.input_shape),
         teacher=teacher_in_words(run.record),
         licence=licence,
-        student=digest_tensors(network.state_dict()),
+        student=digest,
         limbeck=limbeck.__version__,
     )
     return Subject(run, arm, seed, network, saved.preprocess, description)
