@@ -20,6 +20,8 @@ FOREIGN = (
     "ignore:`isinstance(treespec, LeafSpec)` is deprecated:FutureWarning",  # Lightning 2.6 on torch 2.13
     "ignore:GPU available but not used",  # Lightning, where there is one: the examples keep to the CPU
 )
+TORCHAO = r"^Failed to load .*/torchao/|^W.* <enum 'KernelPreference'> is an Enum subclass"
+"""What torchao, which comes with ExecuTorch, says when transformers finds it there and imports it."""
 COUNT = 50
 
 
@@ -38,7 +40,7 @@ def test_loop(name, tmp_path, tmp_path_factory):
         },
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
-    assert not ran.stderr
+    assert not [line for line in ran.stderr.splitlines() if not re.search(TORCHAO, line)]
     assert len(ran.stdout.splitlines()) == 2
     found = re.search(r"student with the teacher ([\d.]+) %, without ([\d.]+) %", ran.stdout)
     taught, alone = map(float, found.groups())

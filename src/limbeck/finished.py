@@ -95,7 +95,14 @@ class Finished:
         """
         if self.materials.splits is None and isinstance(self.opened.recipe.data.source, GivenData):
             raise self._in_person("data")
-        data = prepare(self.opened.recipe, self.materials)
+        try:
+            data = prepare(self.opened.recipe, self.materials)
+        except DataError as error:
+            raise DataError(
+                error.came,
+                expected=error.expected,
+                do="call it where the run was trained, from where its recipe names the data; or put them back",
+            ) from None
         begun = origin_of(self.directory)
         changed = [name for name, sha256 in data.sha256.items() if begun.get(name, sha256) != sha256]
         if changed:

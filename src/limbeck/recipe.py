@@ -20,7 +20,7 @@ from limbeck.recipe_text import ALIASES, build, read_yaml
 from limbeck.search_space import Tune, alternatives
 from limbeck.teachers import TEACHERS, Encoding, Labels, TeacherSpec
 from limbeck.teachers.ensemble import Mean, check_members
-from limbeck.training import ArmName, Distill, Fit
+from limbeck.training import DEAF, ArmName, Distill, Fit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,8 +237,7 @@ class Recipe:
         views, augment = self.distill.views, self.fit.augment
         if self.distill.stored_views > 1 and not augment.active:
             raise ValueError(f"distill.views is {views}, and fit.augment makes no views: set views: 1, or fit.augment")
-        deaf = {"scratch", "label-smoothing"}
-        if views == 1 and augment.mixes and (self.student.chain or not set(self.proof.arms) <= deaf):
+        if views == 1 and augment.mixes and (self.student.chain or not set(self.proof.arms) <= set(DEAF)):
             raise ValueError(
                 "with mixup and cutmix the student sees mixes, and the stored answer is that about a plain example: "
                 "set distill.views: live or more than 1, or leave the mixes out"

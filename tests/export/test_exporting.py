@@ -14,12 +14,12 @@ from torch import nn
 import limbeck
 from limbeck.bundle import MODEL_FILES, described, read_bundle
 from limbeck.conversion.converted import Converted
-from limbeck.errors import DataError, RecipeError
-from limbeck.export import FORMATS, exporting
+from limbeck.errors import DataError, MissingError, RecipeError
+from limbeck.export import FORMATS, making
 from limbeck.files import MANIFEST, read_json, verify
 from limbeck.recipe_text import parse_yaml
 from limbeck.teachers import load_model, save_model
-from running import limbeck_says, run_tree, save_npz, tell, tree
+from running import images, limbeck_says, run_tree, save_npz, tell, tree
 
 pytestmark = pytest.mark.usefixtures("unsynced")
 
@@ -127,7 +127,8 @@ def test_another_arm_and_seed(run: Path, delivered: dict[str, Any]):
         (("--to", ","), 2, "one or more of onnx"),
         (("--arm", "direct"), 2, "--arm direct"),
         (("--seed", "7"), 2, "one of 0, 1"),
-        (("--least-agreement", "99"), 2, "must be a share"),
+        (("--least-agreement", "99"), 2, "a share from 0 to 1"),
+        (("--most-drop", "200"), 2, "points from 0 to 100"),
     ],
 )
 def test_what_cannot_be_asked_for(run: Path, words: tuple[str, ...], status: int, told: str):
@@ -150,7 +151,7 @@ def test_a_file_that_answers_otherwise_is_not_delivered(run: Path, delivered: di
     assert said.status == 5
     assert "torch-export is not the student" in said.err
     assert "Worst: example" in said.err
-    assert not list((run / "export/torch-export").iterdir())
+    assert not (run / "export/torch-export").exists()
     verify(run / "export/onnx")
 
 
@@ -169,7 +170,8 @@ def test_a_phone_gets_int8_with_its_speed_beside_float32(run: Path):
     assert said.status == 0, said.err
     bundle = read_bundle(run / "export/executorch-int8")
     found = read_json(bundle.directory / "parity.json")
-    assert found["made"].startswith("quantised after training")
+    assert found["notes"][0].startswith("quantised after training")
+    assert found["speed"]["sentence"] in found["notes"]
     assert found["speed"]["int8_seconds"] > 0
     assert found["speed"]["sentence"] in said.out
     assert found["speed"]["sentence"] in (bundle.directory / "README.md").read_text()
@@ -234,18 +236,66 @@ def test_a_student_that_does_not_bear_int8_learns_to(brittle: Path):
     said = limbeck_says("export", brittle, "--to", "onnx-int8", "--least-agreement", 0.97, "--most-drop", 1.5)
     assert said.status == 0, said.err
     found = read_json(brittle / "export/onnx-int8/parity.json")
-    assert found["made"].startswith("by quantisation-aware distillation")
-    assert "quantised after training alone it had agreement" in found["made"]
+    assert found["notes"][0].startswith("by quantisation-aware distillation")
+    assert "since quantised after training: agreement" in found["notes"][0]
     assert found["agreement"] >= 0.97
-    assert found["made"] in (brittle / "export/onnx-int8/README.md").read_text()
-    assert found["made"] in (brittle / "report.md").read_text()
+    assert found["notes"][0] in (brittle / "export/onnx-int8/README.md").read_text()
+    assert found["notes"][0] in (brittle / "report.md").read_text()
 
 
 def test_where_nothing_helps_nothing_is_delivered(brittle: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(exporting, "quantisation_aware", lambda subject, watch: subject.network)
+    monkeypatch.setattr(making, "quantisation_aware", lambda subject, watch: subject.network)
     said = limbeck_says("export", brittle, "--to", "onnx-int8,onnx")
     assert said.status == 5
-    assert "choosing examples: agreement" in said.err
+    assert "choosing examples: quantised after training: agreement" in said.err
+    assert "; by quantisation-aware distillation: agreement" in said.err
     assert "Worst: example" in said.err
-    assert not list((brittle / "export/onnx-int8").glob("*"))
+    assert not (brittle / "export/onnx-int8").exists()
+    assert said.out.startswith(f"{brittle / 'export/onnx'}:")
     verify(brittle / "export/onnx")
+    assert "| onnx | distilled, seed 0 |" in (brittle / "report.md").read_text()
+
+
+def test_what_one_format_lacks_is_not_in_the_way_of_another(run: Path, delivered: Any, monkeypatch: pytest.MonkeyPatch):
+    def lacking(*parts: Any) -> Converted:
+        raise MissingError("no runtime", expected="one", do="pip install it")
+
+    before = verify(run / "export/onnx-int8")
+    monkeypatch.setitem(FORMATS, "onnx-int8", replace(FORMATS["onnx-int8"], convert=lacking))
+    said = limbeck_says("export", run, "--to", "onnx-int8,torch-export", "--json")
+    assert said.status == 4
+    assert "pip install it" in said.err
+    assert [one["format"] for one in json.loads(said.out)] == ["torch-export"]
+    assert verify(run / "export/onnx-int8") == before
+
+
+def test_a_student_that_heard_nobody_is_not_called_distilled(tmp_path: Path):
+    tell(tmp_path / "out").export(arm="scratch")
+    card = (tmp_path / "out/export/onnx/README.md").read_text()
+    assert "learnt from labels alone" in card
+    assert "knowledge" not in card
+    assert "--arm scratch --seed 0" in card
+    assert read_bundle(tmp_path / "out/export/onnx").description.teacher.startswith("nobody")
+
+
+def test_a_damaged_bundle_is_named_and_the_others_reported(tmp_path: Path):
+    result = tell(tmp_path / "out")
+    result.export("onnx", "torch-export")
+    with open(tmp_path / "out/export/onnx/parity.json", "a") as file:
+        file.write("x")
+    assert limbeck_says("report", tmp_path / "out").status == 0
+    text = (tmp_path / "out/report.md").read_text()
+    assert "- onnx is left out: " in text
+    assert "| torch-export | distilled, seed 0 |" in text
+
+
+def test_pictures_are_not_taken_for_values_beyond_black_and_white(tmp_path: Path):
+    (pixels, labels), (others, known) = images(0, 150), images(1, 60)
+    scaled, also = ((each[:, None].astype(np.float32) - 100) / 50 for each in (pixels, others))
+    result = limbeck.distill(
+        teacher=lambda x: x.mean(dim=(2, 3)).repeat(1, 3),
+        student=lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 3)),
+        train=(scaled, labels), test=(also, known), out=tmp_path / "out", epochs=1, seeds=1, allow_weak_teacher=True,
+    )  # fmt: skip
+    (one,) = result.export()
+    assert read_bundle(one.directory).description.inputs == {"kind": "images", "levels": None}

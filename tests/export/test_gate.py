@@ -5,13 +5,15 @@ from dataclasses import replace
 import pytest
 import torch
 
+from limbeck.data import key_examples
 from limbeck.errors import RecipeError
 from limbeck.export import tolerance
-from limbeck.export.gate import EXACT, QUANTISED, failures, refusal
+from limbeck.export.gate import EXACT, QUANTISED, failures, few, refusal
 from limbeck.measurement import parity
 
 LOGITS = torch.eye(10).repeat(20, 1) * 8
 LABELS = torch.arange(10).repeat(20)
+EXAMPLES = key_examples(torch.arange(200.0)[:, None], LABELS, ("a", "b\nc", *"cdefghij"))
 
 
 def turned(rows: int) -> torch.Tensor:
@@ -54,14 +56,27 @@ def test_every_condition_is_told():
 
 def test_a_refusal_names_the_worst_examples():
     found = parity(LOGITS, turned(2), LABELS)
-    error = refusal("onnx-int8", found, ("agreement 99 %",), tuple("abcdefghij"), "test")
+    error = refusal("onnx-int8", found, ("agreement 99 %",), EXAMPLES, "test")
     assert error.exit_status == 5
-    assert "example 0 (a became b, truly a)" in str(error)
-    assert "--least-agreement" in str(error)
-    assert "report this as a bug" in str(refusal("onnx", found, ("x",), tuple("abcdefghij"), "test"))
+    key = bytes(EXAMPLES.keys[0].tolist()).hex()[:12]
+    assert f"example 0 with key {key} (a became b c, truly a)" in str(error)
+    assert "onnx-int8 was not delivered" in str(error)
+    assert "int8 is not recommended for this student" in str(error)
+    assert "report this as a bug" in str(refusal("onnx", found, ("x",), EXAMPLES, "test"))
+    broken = LOGITS.clone()
+    broken[7] = torch.nan
+    told = refusal("onnx", parity(LOGITS, broken, LABELS), ("x",), EXAMPLES, "test")
+    assert "example 7" in str(told)
+    assert "(h became no number, truly h)" in str(told)
+
+
+@pytest.mark.parametrize(("count", "told"), [(60, True), (99, True), (100, False), (200, False)])
+def test_too_few_examples_are_told(count: int, told: bool):
+    found = parity(LOGITS[:count], LOGITS[:count], LABELS[:count])
+    assert bool(few(QUANTISED, found)) is told
 
 
 @pytest.mark.parametrize("options", [(1.5, None), (-0.1, None), (None, -1.0), (None, 101.0), (float("nan"), None)])
 def test_a_tolerance_that_is_none_is_refused(options: tuple[float | None, float | None]):
-    with pytest.raises(RecipeError, match="must be a share"):
+    with pytest.raises(RecipeError, match=r"the (least agreement|most drop) is"):
         tolerance(*options)

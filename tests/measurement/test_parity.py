@@ -22,7 +22,7 @@ def test_a_network_is_at_parity_with_itself():
     found = parity(ORIGINAL, ORIGINAL, LABELS)
     assert (found.agreement, found.divergence, found.largest_error, found.drop) == (1.0, 0.0, 0.0, 0.0)
     assert (found.accuracy, found.original_accuracy) == (1.0, 1.0)
-    assert found.drop_interval == (0.0, 0.0)
+    assert found.drop_interval == pytest.approx((-0.5615, 0.5615), abs=1e-3)  # three of three: Wilson's 0.4385
     assert found.range == 5.0
 
 
@@ -34,8 +34,8 @@ def test_what_differs_is_counted():
     assert (found.examples, found.labelled) == (4, 3)
     assert (found.original_accuracy, found.accuracy) == (1.0, pytest.approx(2 / 3))
     assert found.drop == pytest.approx(1 / 3)
-    half = 1.96 * np.std([0, 1, 0], ddof=1) / math.sqrt(3)
-    assert found.drop_interval == pytest.approx((1 / 3 - half, 1 / 3 + half))
+    low, high = found.drop_interval
+    assert -0.5615 < low < 1 / 3 < high < 1
     assert [row["class"] for row in found.per_class] == [0, 1, 2]
     assert found.per_class[1] == {"class": 1, "examples": 1, "accuracy": 0.0, "original_accuracy": 1.0}
 
@@ -72,6 +72,15 @@ def test_the_divergence_is_that_of_the_definition(logits: np.ndarray):
     each = rel_entr(softmax(original, axis=1), softmax(network, axis=1)).sum(axis=1)
     assert found.divergence == pytest.approx(each.mean(), rel=1e-6, abs=1e-9)
     assert found.largest_divergence == pytest.approx(each.max(), rel=1e-6, abs=1e-9)
+
+
+def test_the_interval_of_the_drop_is_newcombes():
+    """Newcombe 1998, table II, case 7: of 50 pairs 36 both, 12 the first alone, 2 the second alone, none neither."""
+    original = torch.tensor([0] * 48 + [1] * 2)
+    network = torch.tensor([0] * 36 + [1] * 12 + [0] * 2)
+    found = parity(*(torch.eye(2)[each] for each in (original, network)), torch.zeros(50, dtype=torch.long))
+    assert found.drop == pytest.approx(0.2)
+    assert found.drop_interval == pytest.approx((0.0569, 0.3404), abs=1e-4)
 
 
 def test_other_shapes_are_refused():

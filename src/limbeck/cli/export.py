@@ -51,7 +51,7 @@ def export(
     kinds, gate = formats_of(to), tolerance(least_agreement, most_drop)
     over = finished(run, Materials())
     with progress_on_stderr() as watch:
-        delivered = deliver(
+        outcome = deliver(
             over,
             kinds,
             chosen=Chosen(arm=arm, seed=seed),
@@ -61,10 +61,12 @@ def export(
         )
     write_report(run, over.record)
     if as_json:
-        print_json([{"format": one.kind, "directory": str(one.directory), **one.parity} for one in delivered])
-        return
-    for one in delivered:
-        print(_sentence(one))
+        found = [{"format": one.kind, "directory": str(one.directory), **one.parity} for one in outcome.delivered]
+        print_json(found)
+    else:
+        for one in outcome.delivered:
+            print(_sentence(one))
+    outcome.raise_refused()
 
 
 def _sentence(one: "Delivered") -> str:
@@ -76,4 +78,4 @@ def _sentence(one: "Delivered") -> str:
         f"{one.directory}: {found['bytes']:,} bytes; agrees with the student on {100 * found['agreement']:.2f} % of "
         f"{found['examples']:,} {found['on']} examples, KL {found['divergence']:.2g} nats{accuracy}"
     )
-    return "\n  ".join(filter(None, (kept, found["made"], found["speed"].get("sentence"))))
+    return "\n  ".join((kept, *found["notes"]))

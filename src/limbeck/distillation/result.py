@@ -126,7 +126,7 @@ class Result:
         """
         from limbeck.export import export, formats_of, tolerance  # torch's exporters take seconds to import
 
-        delivered = export(
+        outcome = export(
             self._run,
             formats_of(",".join(formats or ("onnx",))),
             chosen=Chosen(arm=arm, seed=seed),
@@ -135,7 +135,8 @@ class Result:
             watch=watch,
         )
         write_report(self.directory, self.record)
-        return delivered
+        outcome.raise_refused()
+        return list(outcome.delivered)
 
     @cached_property
     def _run(self) -> Finished:

@@ -2,7 +2,9 @@
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
+from limbeck.data import Examples
 from limbeck.errors import GateError, RecipeError
 from limbeck.measurement import Parity
 
@@ -18,22 +20,12 @@ class Gate:
         most_divergence: KL(student ‖ file) at temperature 1, the mean in nats.
         most_drop: of the accuracy.
         most_error: of a logit, as a share of the range of the student's logits; None where the arithmetic is another.
-
-    Raises:
-        ValueError: a share outside [0, 1], or a divergence below 0.
     """
 
     least_agreement: float
     most_divergence: float
     most_drop: float
     most_error: float | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("least_agreement", "most_drop"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be a share from 0 to 1, not {getattr(self, name)}")
-        if self.most_divergence < 0:
-            raise ValueError(f"most_divergence must be 0 or more, not {self.most_divergence}")
 
 
 EXACT = Gate(least_agreement=0.999, most_divergence=1e-6, most_drop=0.001, most_error=1e-4)
@@ -52,17 +44,17 @@ def tolerance(least_agreement: float | None, most_drop: float | None) -> Gate:
     Raises:
         RecipeError: no share, or no number of points.
     """
-    changes = {
-        "least_agreement": least_agreement,
-        "most_drop": None if most_drop is None else most_drop / 100,
-    }
-    given = {name: value for name, value in changes.items() if value is not None}
-    try:
-        return replace(QUANTISED, **given)
-    except ValueError as error:
+    if least_agreement is not None and not 0 <= least_agreement <= 1:
         raise RecipeError(
-            str(error), expected="agreement as a share, 0.99 say, and a drop in points, 0.5 say", do="mend the option"
-        ) from None
+            f"the least agreement is {least_agreement:g}", expected="a share from 0 to 1", do="write 0.99, say"
+        )
+    if most_drop is not None and not 0 <= most_drop <= 100:
+        raise RecipeError(f"the most drop is {most_drop:g}", expected="points from 0 to 100", do="write 0.5, say")
+    return replace(
+        QUANTISED,
+        least_agreement=QUANTISED.least_agreement if least_agreement is None else least_agreement,
+        most_drop=QUANTISED.most_drop if most_drop is None else most_drop / 100,
+    )
 
 
 def failures(gate: Gate, found: Parity) -> tuple[str, ...]:
@@ -89,21 +81,39 @@ def _beyond(lost: float, share: float, among: int) -> bool:
     return round(lost) > max(math.floor(share * among + 1e-9), int(share > 0))
 
 
-def refusal(kind: str, found: Parity, why: tuple[str, ...], classes: tuple[str, ...], on: str) -> GateError:
-    """The end of an export whose file is not near enough, with the examples it is worst on."""
-    in_line = tuple(" ".join(name.split()) for name in classes)  # a name may have line breaks
-    worst = "; ".join(_named(one, in_line) for one in found.worst)
+def few(gate: Gate, found: Parity) -> str:
+    """That there are too few examples to tell, where one of them is a larger share than may be lost."""
+    if found.examples * (1 - gate.least_agreement) >= 1:
+        return ""
+    least = f"{100 * gate.least_agreement:g} %"
+    return f"{found.examples:,} examples are too few to show an agreement of {least}: one of them is a larger share"
+
+
+def refusal(kind: str, found: Parity, why: tuple[str, ...], examples: Examples, on: str) -> GateError:
+    """The end of an export whose file is not near enough, with the examples it is worst on.
+
+    Args:
+        kind: the format.
+        found: on the examples.
+        why: in words.
+        examples: that file and student were asked about.
+        on: what these are called.
+    """
+    classes = [" ".join(name.split()) for name in examples.classes]  # a name may have line breaks
+    worst = "; ".join(_named(one, classes, examples) for one in found.worst)
     return GateError(
         f"{kind} is not the student it was made of, on {found.examples:,} {on} examples: {'; '.join(why)}. "
         f"Worst: {worst}",
-        expected="the student's answers, within the gate; nothing was delivered",
-        do="look at these examples; allow more with --least-agreement and --most-drop, or deliver another format"
+        expected=f"the student's answers, within the gate; {kind} was not delivered",
+        do="int8 is not recommended for this student: deliver float32, or allow more with --least-agreement and "
+        "--most-drop"
         if kind.endswith("int8")
         else "look at these examples, and report this as a bug with the model",
     )
 
 
-def _named(one: dict[str, object], classes: tuple[str, ...]) -> str:
-    student, file = classes[int(str(one["original"]))], classes[int(str(one["network"]))]
-    label = "" if one["label"] is None else f", truly {classes[int(str(one['label']))]}"
-    return f"example {one['row']} ({student} became {file}{label})"
+def _named(one: dict[str, Any], classes: list[str], examples: Examples) -> str:
+    key = bytes(examples.keys[one["row"]].tolist()).hex()[:12]
+    became = "no number" if one["network"] is None else classes[one["network"]]
+    label = "" if one["label"] is None else f", truly {classes[one['label']]}"
+    return f"example {one['row']} with key {key} ({classes[one['original']]} became {became}{label})"

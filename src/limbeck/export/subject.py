@@ -15,7 +15,9 @@ from limbeck.bundle import Description
 from limbeck.data import AnyPreprocess, Encode, Examples, Rows, hold_out, overlap
 from limbeck.finished import Chosen, Finished, delivered_form
 from limbeck.models import evaluating
+from limbeck.preparation import Prepared
 from limbeck.teachers import evenly
+from limbeck.training import DEAF
 
 CALIBRATION = 512
 """Training examples by which ranges of activations are found: 128 to 512 are usual."""
@@ -44,6 +46,11 @@ class Subject:
     network: nn.Module
     preprocess: AnyPreprocess
     description: Description
+
+    @property
+    def deaf(self) -> bool:
+        """Whether it heard no teacher."""
+        return self.arm in DEAF
 
     @cached_property
     def _parted(self) -> tuple[Tensor, Tensor]:
@@ -76,11 +83,20 @@ class Subject:
         return train.select(kept) if kept.any() else train
 
     @cached_property
+    def _calibrating(self) -> Tensor:
+        """Rows of all training examples by which ranges are found."""
+        rows = self._parted[0]
+        return rows[evenly(len(rows), CALIBRATION)]
+
+    @cached_property
     def calibration(self) -> Tensor:
         """Real training examples as the network takes them, [N, ...] float32, through the preprocessing of delivery."""
-        rows = self._parted[0]
-        chosen = rows[evenly(len(rows), CALIBRATION)]
-        return self.preprocess(self.run.data.teacher_train.inputs[chosen]).contiguous()
+        return self.preprocess(self.run.data.teacher_train.inputs[self._calibrating]).contiguous()
+
+    @property
+    def calibration_keys(self) -> Tensor:
+        """The keys of these examples, [N, 32]."""
+        return self.run.data.teacher_train.keys[self._calibrating]
 
     def logits(self, examples: Examples) -> Tensor:
         """What the student says, [N, C] float32."""
@@ -111,12 +127,12 @@ def subject_of(run: Finished, chosen: Chosen, licence: str | None) -> Subject:
     network, digest = delivered_form(saved)
     description = Description(
         classes=saved.classes,
-        inputs=_inputs(run, saved.preprocess, saved.input_shape),
+        inputs=_inputs(run.data, run.opened.recipe.data.source, saved.preprocess),
         input_shape=saved.input_shape,
         input_dtype=str(run.data.measured.inputs.dtype).removeprefix("torch."),
         preprocess=asdict(saved.preprocess),
         network_shape=saved.preprocess.output_shape(saved.input_shape),
-        teacher=teacher_in_words(run.record),
+        teacher=teacher_in_words(run.record, arm),
         licence=licence,
         student=digest,
         limbeck=limbeck.__version__,
@@ -124,9 +140,8 @@ def subject_of(run: Finished, chosen: Chosen, licence: str | None) -> Subject:
     return Subject(run, arm, seed, network, saved.preprocess, description)
 
 
-def _inputs(run: Finished, preprocess: AnyPreprocess, shape: tuple[int, ...]) -> dict[str, Any]:
+def _inputs(data: Prepared, source: Any, preprocess: AnyPreprocess) -> dict[str, Any]:
     """What an example is, and how a file of such is read."""
-    source = run.opened.recipe.data.source
     table = (
         {"delimiter": source.delimiter, "missing": list(source.missing), "columns": source.columns}
         if isinstance(source, Rows)
@@ -134,17 +149,29 @@ def _inputs(run: Finished, preprocess: AnyPreprocess, shape: tuple[int, ...]) ->
     )
     if isinstance(preprocess, Encode):
         return {"kind": "rows", **table}
-    if "texts_cut" in run.data.facts:
-        column = next((c["name"] for c in run.data.facts["columns"] if c["role"] == "text"), None)
+    if "texts_cut" in data.facts:
+        column = next((c["name"] for c in data.facts["columns"] if c["role"] == "text"), None)
         return {"kind": "texts", "column": column, **table}
+    shape = data.measured.input_shape
     if len(shape) == 3 and shape[0] in (1, 3):
-        declared = run.data.preprocess
-        return {"kind": "images", "levels": 1.0 if isinstance(declared, Encode) else declared.scale}
+        return {"kind": "images", "levels": _levels(data)}
     return {"kind": "numbers"}
 
 
-def teacher_in_words(record: dict[str, Any]) -> str:
-    """Who taught, without any path of the machine where that was."""
+def _levels(data: Prepared) -> float | None:
+    """The stored value of white; None where values beyond black and white are stored: no picture is like them."""
+    white = 1.0 if isinstance(data.preprocess, Encode) else data.preprocess.scale
+    sides = (data.teacher_train.inputs, data.measured.inputs)
+    if white == 255 and sides[0].dtype == torch.uint8:  # it can be nothing else, and may be larger than the memory
+        return white
+    least, most = min(float(x.min()) for x in sides), max(float(x.max()) for x in sides)
+    return white if least >= 0 and most <= white else None
+
+
+def teacher_in_words(record: dict[str, Any], arm: str) -> str:
+    """Who taught the student of an arm, without any path of the machine where that was."""
+    if arm in DEAF:
+        return "nobody: it learnt from labels alone"
     spec, size = record["recipe"]["teacher"], record["teacher"].get("parameters")
     parameters = f" of {size:,} parameters" if size else ""
     if spec["kind"] == "train":

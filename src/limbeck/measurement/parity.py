@@ -3,6 +3,7 @@
 Dimension key: N examples, C classes.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,8 +39,8 @@ class Parity:
         drop: original_accuracy - accuracy.
         drop_interval: of the drop, 95 % over examples; None with fewer than two labels.
         per_class: for each class that has labelled examples: how many, and both accuracies.
-        worst: the examples that differ most: their row, the first choices of both, the label (None where it is not
-            known), and the divergence.
+        worst: the examples that differ most: their row, from 0, the first choices of both (None where there is no
+            number), the label (None where it is not known), and the divergence.
     """
 
     examples: int
@@ -98,9 +99,9 @@ def parity(original_NC: Tensor, network_NC: Tensor, labels_N: Tensor) -> Parity:
         accuracy=_share(right),
         original_accuracy=_share(original_right),
         drop=_share(lost_N),
-        drop_interval=_interval(lost_N),
+        drop_interval=_interval(original_right, right),
         per_class=_per_class(labels_N[labelled_N], right, original_right),
-        worst=_worst(original_NC, network_NC, labels_N, torch.where(same_N, divergence_N, divergence_N + WRONG)),
+        worst=_worst(original_NC, network_NC, labels_N, divergence_N, same_N, finite_N),
     )
 
 
@@ -113,11 +114,33 @@ def _divergences(original_NC: Tensor, network_NC: Tensor) -> Tensor:
     return F.kl_div(F.log_softmax(network_NC, dim=1), original, reduction="none", log_target=True).sum(dim=1).clamp(0)
 
 
-def _interval(lost_N: Tensor) -> tuple[float, float] | None:
-    if len(lost_N) < 2:
+def _interval(original_right: Tensor, right: Tensor) -> tuple[float, float] | None:
+    """The drop's, by Newcombe's score intervals for paired shares (1998, Statistics in Medicine 17:2635, method 10).
+
+    Unlike one of the standard error, it does not vanish where nothing was lost, and stays within what shares can be.
+    """
+    count = len(right)
+    if count < 2:
         return None
-    mean, half = float(lost_N.mean()), 1.96 * float(lost_N.std()) / len(lost_N) ** 0.5
-    return mean - half, mean + half
+    first, second = original_right.double(), right.double()
+    p, q = float(first.mean()), float(second.mean())
+    spread = math.sqrt(p * (1 - p) * q * (1 - q))
+    phi = (float((first * second).mean()) - p * q) / spread if spread else 0.0
+    (low_p, high_p), (low_q, high_q) = _wilson(p, count), _wilson(q, count)
+    below = _joined(p - low_p, high_q - q, phi)
+    above = _joined(high_p - p, q - low_q, phi)
+    return p - q - below, p - q + above
+
+
+def _wilson(share: float, count: int) -> tuple[float, float]:
+    z2 = 1.96**2
+    middle = (share + z2 / (2 * count)) / (1 + z2 / count)
+    half = math.sqrt(share * (1 - share) * z2 / count + z2**2 / (4 * count**2)) / (1 + z2 / count)
+    return max(middle - half, 0.0), min(middle + half, 1.0)
+
+
+def _joined(one: float, other: float, phi: float) -> float:
+    return math.sqrt(max(one**2 - 2 * phi * one * other + other**2, 0.0))
 
 
 def _per_class(labels: Tensor, right: Tensor, original_right: Tensor) -> tuple[dict[str, Any], ...]:
@@ -129,14 +152,16 @@ def _per_class(labels: Tensor, right: Tensor, original_right: Tensor) -> tuple[d
     return tuple(rows)
 
 
-def _worst(original_NC: Tensor, network_NC: Tensor, labels_N: Tensor, how_far_N: Tensor) -> tuple[dict[str, Any], ...]:
+def _worst(
+    original_NC: Tensor, network_NC: Tensor, labels_N: Tensor, divergence_N: Tensor, same_N: Tensor, finite_N: Tensor
+) -> tuple[dict[str, Any], ...]:
+    how_far_N = torch.where(same_N, divergence_N, divergence_N + WRONG)
     rows = how_far_N.topk(min(MOST_WORST, len(how_far_N))).indices.tolist()
-    divergence_N = _divergences(original_NC, network_NC)
     return tuple(
         {
             "row": row,
             "original": int(original_NC[row].argmax()),
-            "network": int(network_NC[row].argmax()),
+            "network": int(network_NC[row].argmax()) if finite_N[row] else None,
             "label": None if int(labels_N[row]) == UNLABELLED else int(labels_N[row]),
             "divergence": float(divergence_N[row]),
         }

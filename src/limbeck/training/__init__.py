@@ -1,6 +1,6 @@
 """Training: the step, the fit around it, and the arms of a comparison."""
 
-from limbeck.training.arms import USUAL_ALPHA, ArmName, Auto, Distill, WeightedTerm, lesson_of
+from limbeck.training.arms import DEAF, USUAL_ALPHA, ArmName, Auto, Distill, WeightedTerm, lesson_of
 from limbeck.training.checkpoint import KEPT
 from limbeck.training.fit import Rungs, check_parts, configured, fit, gradient_norms
 from limbeck.training.learner import Learner, learner_of
@@ -14,6 +14,7 @@ from limbeck.training.step_cost import StepCost, step_cost_of
 from limbeck.training.world import World, join_world
 
 __all__ = [
+    "DEAF",
     "KEPT",
     "SGD",
     "USUAL_ALPHA",

@@ -22,6 +22,8 @@ from limbeck.training.loss import Term, TermSchedule
 from limbeck.training.schedules import AnySchedule, Schedule, bounds_of, complement_of, value_at
 
 ArmName = Literal["distilled", "scratch", "label-smoothing", "hard-teacher", "shuffled-teacher", "direct"]
+DEAF = ("scratch", "label-smoothing")
+"""Arms that hear no teacher."""
 
 Auto = Literal["auto"]
 """In the place of a number that the run guesses (`limbeck.guess`)."""
@@ -232,7 +234,7 @@ def lesson_of(
     labelled = examples.labelled.nonzero()[:, 0]
     # Without a single label the labels' mean is of nothing: the loss is then the teacher's part alone.
     loss = tuple(term for term in distill.loss() if len(labelled) or "labels" not in term.objective.traits.needs)
-    if arm in ("scratch", "label-smoothing"):
+    if arm in DEAF:
         if not len(labelled):
             raise _unlabelled(arm)
         objective: Objective = CrossEntropy(smoothing=SMOOTHING if arm == "label-smoothing" else 0.0)
