@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limbeck.bundle import SEAL, Description, check_seal, described, sealed_file
+from limbeck.bundle import SEAL, Description, check_seal, described, described_in, sealed_file
 from limbeck.errors import DataError
 
 DESCRIPTION = Description(
@@ -27,8 +27,12 @@ DESCRIPTION = Description(
 
 def test_a_description_comes_back_from_the_metadata_of_a_file():
     metadata = DESCRIPTION.metadata()
-    assert metadata.pop("seal") == SEAL.decode()
-    assert described({name: json.loads(value) for name, value in metadata.items()}) == DESCRIPTION
+    assert metadata["seal"] == SEAL.decode()
+    assert described_in({**metadata, "made by": "somebody who adds no JSON"}) == DESCRIPTION
+    with pytest.raises(ValueError, match="without end"):
+        described_in({**metadata, "inputs": "[" * 200_000})
+    with pytest.raises(KeyError, match="classes"):
+        described_in({})
 
 
 @pytest.mark.parametrize(
@@ -44,6 +48,19 @@ def test_a_description_comes_back_from_the_metadata_of_a_file():
         {"inputs": None},
         {"inputs": {"kind": "images"}, "input_shape": [3, 4, 4]},
         {"format": 2},
+        {"classes": {"a": 0, "b": 1}},
+        {"input_shape": [10**7, 10**7, 3]},
+        {"network_shape": [2**13, 2**14]},
+        {"network_shape": [1] * 9},
+        {"preprocess": None},
+        {"teacher": 1},
+        {"licence": ["MIT"]},
+        {"inputs": {"kind": "images", "levels": "255"}, "input_shape": [3, 4, 4]},
+        {"inputs": {"kind": "images", "levels": float("nan")}, "input_shape": [3, 4, 4]},
+        {"inputs": {"kind": "rows", "delimiter": [","]}, "preprocess": {"columns": [{}, {}, {}]}},
+        {"inputs": {"kind": "rows", "delimiter": ","}, "preprocess": {"columns": [1, 2, 3]}},
+        {"inputs": {"kind": "texts", "column": 1}},
+        {"inputs": {"kind": "texts", "delimiter": ",", "missing": [1]}},
     ],
 )
 def test_a_description_of_other_types_is_refused(change):

@@ -14,6 +14,7 @@ Dimension key: N examples, C classes.
 import hashlib
 import io
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -38,6 +39,8 @@ MODEL_FILES = {
 """By the format of a bundle, the name of its network's file."""
 SEAL = b"limbeck-sha256:" + b"0" * 64
 """In a file of a network whose own checksum is still to be written."""
+MOST_VALUES, _MOST_AXES = 2**26, 8
+"""Of an example, stored or seen: a description that asks for more would fill the memory."""
 _SEALED = re.compile(rb"limbeck-sha256:[0-9a-f]{64}")
 
 
@@ -150,7 +153,7 @@ def read_bundle(directory: Path) -> Bundle:
         kind = config["kind"]
         if kind not in MODEL_FILES:
             raise ValueError(f"kind {kind!r}")
-        return Bundle(directory, kind, described(config["description"]), _golden(directory / GOLDEN), config)
+        bundle = Bundle(directory, kind, described(config["description"]), _golden(directory / GOLDEN), config)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, DataError):
             raise
@@ -159,6 +162,13 @@ def read_bundle(directory: Path) -> Bundle:
             expected="a bundle as limbeck export writes it",
             do="export the student again",
         ) from None
+    if read_json(directory / LABELS) != {str(place): name for place, name in enumerate(bundle.description.classes)}:
+        raise DataError(
+            f"{directory / LABELS} names other classes than {CONFIG}",
+            expected="a bundle as limbeck export writes it",
+            do="export the student again",
+        )
+    return bundle
 
 
 def described(tree: Mapping[str, Any]) -> Description:
@@ -171,26 +181,66 @@ def described(tree: Mapping[str, Any]) -> Description:
     if values["format"] != FORMAT:
         raise ValueError(f"description of format {values['format']!r}")
     for name, kind in (("classes", str), ("input_shape", int), ("network_shape", int)):
-        values[name] = tuple(values[name])
-        if not values[name] or not all(type(each) is kind for each in values[name]):
+        if not _is_list(values[name], kind) or not values[name]:
             raise TypeError(name)
-    if min(*values["input_shape"], *values["network_shape"]) < 1 or values["input_dtype"] not in ("uint8", "float32"):
-        raise ValueError("input_shape, network_shape or input_dtype")
+        values[name] = tuple(values[name])
+    for name in ("teacher", "student", "limbeck"):
+        if not isinstance(values[name], str):
+            raise TypeError(name)
+    if not isinstance(values["licence"], str | None):
+        raise TypeError("licence")
+    if values["input_dtype"] not in ("uint8", "float32"):
+        raise ValueError("input_dtype")
+    for name in ("input_shape", "network_shape"):
+        if len(values[name]) > _MOST_AXES or min(values[name]) < 1 or math.prod(values[name]) > MOST_VALUES:
+            raise ValueError(name)
     _check_inputs(values["inputs"], values["preprocess"], values["input_shape"])
     return Description(**values)
 
 
-def _check_inputs(inputs: Mapping[str, Any], preprocess: Mapping[str, Any], shape: tuple[int, ...]) -> None:
+def described_in(metadata: Mapping[str, str]) -> Description:
+    """The description in the metadata of a file, whatever else is in them.
+
+    Raises:
+        KeyError, TypeError, ValueError: see `described`, or no JSON.
+    """
+    try:
+        return described({field.name: json.loads(metadata[field.name]) for field in fields(Description)})
+    except RecursionError:
+        raise ValueError("values within values without end") from None
+
+
+def _check_inputs(inputs: Any, preprocess: Any, shape: tuple[int, ...]) -> None:
+    if not isinstance(inputs, Mapping) or not isinstance(preprocess, Mapping):
+        raise TypeError("inputs or preprocess")
     match inputs["kind"]:
         case "images":
             levels = inputs["levels"]
-            fits = len(shape) == 3 and shape[0] in (1, 3) and (levels is None or float(levels) > 0)
+            fits = len(shape) == 3 and shape[0] in (1, 3) and (levels is None or _is_level(levels))
         case "rows":
-            fits = shape == (len(preprocess["columns"]),) and len(inputs["delimiter"]) == 1
+            fits = _is_list(preprocess["columns"], dict) and shape == (len(preprocess["columns"]),)
+            fits = fits and "delimiter" in inputs and _is_table(inputs)
+        case "texts":
+            fits = len(shape) == 1 and isinstance(inputs.get("column"), str | None) and _is_table(inputs)
         case kind:
-            fits = kind == "numbers" or (kind == "texts" and len(shape) == 1)
+            fits = kind == "numbers"
     if not fits:
-        raise ValueError(f"inputs {dict(inputs)} of the shape {shape}")
+        raise ValueError(f"inputs of the kind {inputs['kind']!r}")
+
+
+def _is_level(value: Any) -> bool:
+    return type(value) in (int, float) and 1e-30 < value < 1e30
+
+
+def _is_table(inputs: Mapping[str, Any]) -> bool:
+    """Whether the table that examples are in is told in the right types, where it is told."""
+    delimiter, columns = inputs.get("delimiter", ","), inputs.get("columns")
+    one = isinstance(delimiter, str) and len(delimiter) == 1 and delimiter not in '\r\n"'
+    return one and _is_list(inputs.get("missing", []), str) and (columns is None or _is_list(columns, str))
+
+
+def _is_list(value: Any, kind: type) -> bool:
+    return isinstance(value, list | tuple) and all(type(each) is kind for each in value)
 
 
 def _golden(path: Path) -> Golden:

@@ -1,14 +1,18 @@
 """`limbeck predict`: what is printed, and what is refused."""
 
 import json
+import re
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
 import limbeck
 from bundles import deliver
+from limbeck.cli.output import on_one_line, print_json
 from limbeck.data import Column, Encode
 from running import limbeck_says
 
@@ -46,6 +50,34 @@ def test_a_line_for_each_example(bundle, table, expected):
         order = sorted(range(3), key=lambda place: -one[place])
         lines.append(f"{table}:{row}  " + "  ".join(f"{names[place]} {one[place]:.4f}" for place in order))
     assert said.out.splitlines() == lines
+
+
+def test_a_line_stays_one_whatever_the_names(bundle, table):
+    odd = table.rename(table.with_name("a\nb\u2028c\x1b[2J чай.csv"))
+    said = limbeck_says("predict", bundle, odd)
+    first, _ = said.out.splitlines()
+    assert first.startswith(f"{table.parent}/a\\nb\\u2028c\\x1b[2J чай.csv:1  ")
+    assert json.loads(limbeck_says("predict", bundle, odd, "--json").out)[0]["file"] == str(odd)
+
+
+@given(st.text(st.characters()))
+def test_any_text_is_shown_on_one_line(text):
+    assert len(f"|{on_one_line(text)}|".splitlines()) == 1
+    on_one_line(text).encode()
+
+
+def test_json_may_name_a_file_that_is_no_text(capsys):
+    print_json("a\udcff чай")
+    assert json.loads(capsys.readouterr().out.encode()) == "a\udcff чай"
+
+
+def test_an_example_without_an_answer_is_named(bundle, tmp_path):
+    stored = np.ones((300, 2), np.float32)
+    stored[298, 0] = np.inf
+    np.save(tmp_path / "x.npy", stored)
+    said = limbeck_says("predict", bundle, tmp_path / "x.npy")
+    assert said.status == 3
+    assert re.search(r"row 299 of .*x\.npy is answered with the logit (nan|-?inf)", said.err)
 
 
 def test_json_has_all_probabilities(bundle, table, expected):

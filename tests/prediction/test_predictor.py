@@ -3,14 +3,16 @@
 import json
 import shutil
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 import limbeck
 from bundles import deliver
-from limbeck.bundle import CONFIG, GOLDEN, Golden, read_bundle, sealed_file
+from limbeck.bundle import CONFIG, GOLDEN, SEAL, Golden, read_bundle, sealed_file
 from limbeck.errors import DataError, LimbeckError, RecipeError
 from limbeck.files import commit_directory, encode
 from limbeck.prediction import Predictor
@@ -69,14 +71,15 @@ def test_examples_come_as_batches_alone_and_with_channels_last(bundle, pixels):
         predictor.logits(stored.astype(np.float32))
 
 
-@pytest.mark.parametrize("temperature", [0, -1, float("inf"), float("nan")])
+@pytest.mark.parametrize("temperature", [0, -1, float("inf"), float("nan"), "2", None, 10**400])
 def test_a_temperature_is_a_positive_number(bundle, pixels, temperature):
     with pytest.raises(RecipeError, match="a number above 0"):
         limbeck.load_bundle(bundle).probabilities(pixels.numpy(), temperature)
 
 
-def test_a_cold_temperature_does_not_overflow(bundle, pixels):
-    probabilities = limbeck.load_bundle(bundle).probabilities(pixels.numpy(), 1e-6)
+@pytest.mark.parametrize("temperature", [np.float32(1e-6), 1e-320])
+def test_a_cold_temperature_does_not_overflow(bundle, pixels, temperature):
+    probabilities = limbeck.load_bundle(bundle).probabilities(pixels.numpy(), temperature)
     assert probabilities.max(axis=1).min() > 0.999
 
 
@@ -86,7 +89,18 @@ def test_a_cold_temperature_does_not_overflow(bundle, pixels):
         ("preprocess", {"mean": [0.4, 0.5, 0.601]}, "the preprocessing is .* of the range apart"),
         ("preprocess", {"size": [8, 8]}, r"preprocesses to the shape \(3, 8, 8\)"),
         ("preprocess", {"swirl": 1}, "cannot be used"),
-        ("classes", ["ant", "bee"], "golden examples whose logits do not fit"),
+        ("preprocess", {"scale": 0}, "cannot be used: scale and std 0"),
+        ("preprocess", {"std": [0.2, 0.0, 0.2]}, r"cannot be used: scale and std 0\.0"),
+        ("preprocess", {"mean": [0.4, 0.5, 1e60]}, r"cannot be used: mean 1e\+60"),
+        ("preprocess", {"mean": [0.4]}, "a mean or std of another length than 3"),
+        ("preprocess", {"size": [10**7, 10**7]}, "preprocesses to the shape"),
+        ("preprocess", {"size": [10**9, 1]}, "cannot be used: a size of"),
+        ("preprocess", {"size": [8]}, "cannot be used: size and channels"),
+        ("preprocess", {"channels": 10**9}, "cannot be used: a size or channels"),
+        ("preprocess", None, "lacks or mistypes a field: inputs or preprocess"),
+        ("input_shape", [3, 10**7, 10**7], "lacks or mistypes a field: input_shape"),
+        ("teacher", "another", r"describes another student in config\.json than inside model\.onnx"),
+        ("classes", ["ant", "bee", "dog"], r"labels\.json names other classes than config\.json"),
         ("input_shape", [3, 6, 6], "golden examples whose inputs do not fit"),
         ("network_shape", [3, 8, 8], "preprocesses to the shape"),
     ],
@@ -97,6 +111,21 @@ def test_a_description_of_another_student_is_found_out(bundle, tmp_path, field, 
     place = again(bundle, tmp_path / "bundle", config_json=config_of(bundle, **{field: changed}))
     with pytest.raises(DataError, match=said):
         limbeck.load_bundle(place)
+
+
+def test_golden_examples_that_fit_nothing_are_refused(bundle, tmp_path):
+    golden = read_bundle(bundle).golden
+    odd = {
+        "logits do not fit": {"logits": golden.logits[:, :2]},
+        "seen do not fit": {"seen": golden.seen.astype(np.float64)},
+        "inputs do not fit": {"inputs": np.uint8(3)},
+        "count do not fit": {name: array[:0] for name, array in vars(golden).items()},
+        "network gave no finite numbers": {"logits": np.full_like(golden.logits, np.inf)},
+    }
+    for said, arrays in odd.items():
+        place = again(bundle, tmp_path / said, golden_npz=replace(golden, **arrays).encode())
+        with pytest.raises(DataError, match=said):
+            limbeck.load_bundle(place)
 
 
 def test_a_network_that_answers_otherwise_is_found_out(bundle, tmp_path):
@@ -110,8 +139,20 @@ def test_a_network_that_answers_otherwise_is_found_out(bundle, tmp_path):
 def test_answers_that_are_no_numbers_are_refused(bundle):
     good = limbeck.load_bundle(bundle)
     predictor = Predictor(good.description, lambda seen: np.full((len(seen), 3), np.nan, np.float32), bundle)
-    with pytest.raises(DataError, match=r"example 0 of the inputs is answered with \[nan nan nan\]"):
+    with pytest.raises(DataError, match="row 1 of inputs is answered with the logit nan"):
         predictor.probabilities(np.zeros((3, 6, 5), np.uint8))
+
+
+@pytest.mark.parametrize("inputs", [[[1, 2], [3]], [object()], "text"])
+def test_what_is_no_array_of_numbers_is_refused(bundle, inputs):
+    with pytest.raises(DataError, match=r"^inputs "):
+        limbeck.load_bundle(bundle).probabilities(inputs)
+
+
+@pytest.mark.parametrize("threads", [0, -3, 1.5, "2", 10**9])
+def test_threads_are_a_number_of_them(bundle, threads):
+    with pytest.raises(RecipeError, match="a whole number from 1"):
+        limbeck.load_bundle(bundle, threads=threads)
 
 
 def test_hostile_contents_are_refused_in_words(bundle, tmp_path):
@@ -127,6 +168,36 @@ def test_hostile_contents_are_refused_in_words(bundle, tmp_path):
         for number, data in enumerate(contents):
             with pytest.raises(LimbeckError):
                 limbeck.load_bundle(again(bundle, tmp_path / f"{name}{number}", **{name: data}))
+
+
+def rewritten(bundle, path, **metadata):
+    """The file of a bundle with other metadata, sealed anew."""
+    model = onnx.load(bundle / "model.onnx")
+    known = {prop.key: prop.value for prop in model.metadata_props} | {"seal": SEAL.decode()} | metadata
+    onnx.helper.set_model_props(model, known)
+    path.write_bytes(sealed_file(model.SerializeToString()))
+    return path
+
+
+def test_what_others_write_into_a_file_does_no_harm(bundle, tmp_path, pixels):
+    path = rewritten(bundle, tmp_path / "model.onnx", author="somebody")
+    expected = limbeck.load_bundle(bundle).logits(pixels.numpy())
+    np.testing.assert_allclose(limbeck.load_bundle(path).logits(pixels.numpy()), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "said"),
+    [
+        ({"classes": '["a", "b", "c", "d"]'}, r"with the shape \[1, 3\], and names 4 classes"),
+        ({"classes": "[" * 200_000}, "lack or mistype a field: values within values"),
+        ({"classes": '{"a": 0, "b": 1, "c": 2}'}, "lack or mistype a field: classes"),
+        ({"preprocess": "null"}, "lack or mistype a field: inputs or preprocess"),
+        ({"input_shape": "[3, 10000000, 10000000]"}, "lack or mistype a field: input_shape"),
+    ],
+)
+def test_a_hostile_file_alone_is_refused_in_words(bundle, tmp_path, metadata, said):
+    with pytest.raises(DataError, match=said):
+        limbeck.load_bundle(rewritten(bundle, tmp_path / "model.onnx", **metadata))
 
 
 # --- damage -----------------------------------------------------------------------------------------------------------

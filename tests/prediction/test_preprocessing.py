@@ -1,8 +1,10 @@
 """Without torch the network is shown what it was shown with it."""
 
+import tracemalloc
 from dataclasses import asdict
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -39,9 +41,10 @@ def test_images_are_preprocessed_as_by_torch(channels, before, size, repeated, s
         std=tuple(rng.uniform(0.1, 2, after).tolist()) if divided else None,
     )
     expected = preprocess(torch.from_numpy(stored)).numpy()
-    came = preprocessing(asdict(preprocess))(stored)
+    twin = preprocessing(asdict(preprocess))
+    came = twin(stored)
     assert came.dtype == np.float32
-    assert came.shape == expected.shape
+    assert came.shape == expected.shape == (2, *twin.output_shape(stored.shape[1:]))
     np.testing.assert_allclose(came, expected, rtol=0, atol=1e-5 * max(1.0, float(np.ptp(expected))))
 
 
@@ -79,7 +82,28 @@ def test_rows_of_a_table_are_encoded_exactly_as_by_torch(described, data):
     )
     stored = np.array(rows, np.float32)
     encode = Encode(columns=named)
-    with np.errstate(all="ignore"):
-        came = preprocessing(asdict(encode))(stored)
+    twin = preprocessing(asdict(encode))
+    came = twin(stored)
     assert came.dtype == np.float32
+    assert twin.output_shape(stored.shape[1:]) == came.shape[1:]
     np.testing.assert_array_equal(came, encode(torch.from_numpy(stored)).numpy())
+
+
+def test_a_long_vocabulary_takes_the_memory_of_its_answers_alone():
+    encode = Encode(columns=(Column(name="", vocabulary=tuple(map(str, range(20_000)))),))
+    twin = preprocessing(asdict(encode))
+    tracemalloc.start()
+    try:
+        came = twin(np.full((2, 1), 20_000, np.float32))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert came[:, -1].tolist() == [1, 1]
+    assert peak < 10 * came.nbytes
+
+
+@pytest.mark.parametrize("change", [{"std": 0.0}, {"mean": 1e60}, {"vocabulary": [1]}, {"indicated": 2}])
+def test_columns_of_other_values_are_refused(change):
+    tree = asdict(Encode(columns=(Column(name="hours"),)))
+    with pytest.raises((TypeError, ValueError)):
+        preprocessing({**tree, "columns": [{**tree["columns"][0], **change}]})

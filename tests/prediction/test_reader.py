@@ -77,6 +77,8 @@ def test_image_files_take_the_levels_of_the_data(photos):
     scaled, _ = read(replace(IMAGES, inputs={"kind": "images", "levels": 16.0}, input_dtype="float32"), *photos)
     assert scaled.dtype == np.float32
     np.testing.assert_allclose(scaled, inputs * (16 / 255), rtol=1e-6)
+    full, _ = read(replace(IMAGES, inputs={"kind": "images", "levels": 256.0}), *photos)
+    np.testing.assert_array_equal(full, np.minimum((inputs * (256 / 255)).round(), 255))
 
 
 def test_image_files_are_refused_where_the_data_have_other_pixels(photos, tmp_path):
@@ -137,6 +139,23 @@ def test_an_array_larger_than_a_batch_is_read_in_parts(tmp_path):
     np.testing.assert_array_equal(inputs, array.astype(np.float32))
     assert places[-1] == (tmp_path / "x.npy", 600)
     assert len(list(Reader(NUMBERS).parts([tmp_path / "x.npy"]))) == 3
+
+
+def test_a_number_beyond_float32_is_named(tmp_path):
+    array = np.ones((4, 3))
+    array[2, 1] = 1e60
+    np.save(tmp_path / "x.npy", array)
+    with pytest.raises(DataError, match=r"row 3 of .*x\.npy holds 1e\+60"):
+        read(NUMBERS, tmp_path / "x.npy")
+    np.save(tmp_path / "x.npy", np.where(array > 1, np.nan, array))
+    assert np.isnan(read(NUMBERS, tmp_path / "x.npy")[0][2, 1])
+
+
+def test_of_large_examples_fewer_are_read_together(tmp_path):
+    np.save(tmp_path / "x.npy", np.ones((5, 3)))
+    for seen, count in (((3, 4096, 4096), 1), ((3, 2000, 5000), 2), ((3,), 5)):
+        (first, *_) = Reader(replace(NUMBERS, network_shape=seen)).parts([tmp_path / "x.npy"])
+        assert len(first.inputs) == count
 
 
 @pytest.mark.parametrize("head", ["", "a,b,c\n"])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from limbeck.cli.output import print_json
+from limbeck.cli.output import on_one_line, print_json
 from limbeck.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def predict(
         return
     for file, row, order, probabilities in answers:
         named = "  ".join(f"{predictor.classes[place]} {probabilities[place]:.4f}" for place in order)
-        print(f"{file}{'' if row is None else f':{row}'}  {named}")
+        print(on_one_line(f"{file}{'' if row is None else f':{row}'}  {named}"))
 
 
 _Answer = tuple[Path, int | None, list[int], list[float]]
@@ -59,7 +59,7 @@ def _answers(predictor: "Predictor", files: list[Path], temperature: float, top:
 
     reader = predictor.reader()
     for part in reader.parts(files):
-        probabilities_NC = predictor.probabilities(part.inputs, temperature)
+        probabilities_NC = predictor.about(part, temperature)
         for (file, row), probabilities_C in zip(part.places, probabilities_NC, strict=True):
             yield file, row, choices(probabilities_C, top), probabilities_C.tolist()
     reader.tell()

@@ -3,13 +3,14 @@
 from pathlib import Path
 
 from limbeck.bundle import CONFIG, MODEL_FILES, read_bundle
-from limbeck.errors import DataError, name_some
+from limbeck.errors import DataError, RecipeError, name_some
 from limbeck.files import MANIFEST
 from limbeck.prediction.predictor import Predictor
 from limbeck.record import RECORD
 
 _EXPECTED = "a bundle (RUN/export/onnx or the like), a run with one, or the model.onnx of one"
 _PREFERRED = "onnx"
+_MOST_THREADS = 1024
 
 
 def load_bundle(path: str | Path, *, threads: int | None = None) -> Predictor:
@@ -22,7 +23,14 @@ def load_bundle(path: str | Path, *, threads: int | None = None) -> Predictor:
     Raises:
         DataError: no bundle, a damaged one, or one that does not answer as when it was made.
         MissingError: the runtime of its format is not installed.
+        RecipeError: a number of threads that cannot be.
     """
+    if threads is not None and not (isinstance(threads, int) and 1 <= threads <= _MOST_THREADS):
+        raise RecipeError(
+            f"threads {threads!r}",
+            expected=f"a whole number from 1 to {_MOST_THREADS:,}",
+            do="leave it out, or set it to 1",
+        )
     place = Path(path)
     if place.is_file():
         if place.suffix == ".onnx":

@@ -3,24 +3,23 @@
 Dimension key: N examples, C classes.
 """
 
-import json
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from limbeck.bundle import Bundle, Description, Golden, check_seal, described
+from limbeck.bundle import CONFIG, Bundle, Description, Golden, check_seal, described_in
 from limbeck.errors import DataError, RecipeError, first_line
 from limbeck.foreign import foreign_file
 from limbeck.prediction.preprocessing import preprocessing
-from limbeck.prediction.reader import Reader
-from limbeck.prediction.stored import stored_array
+from limbeck.prediction.reader import Part, Reader
+from limbeck.prediction.stored import at_once, stored_array
 from limbeck.record import cores
 from limbeck.runtime import Runner, Session, runner
 
-AT_ONCE = 256
-"""Examples of one question to the network."""
 SEEN = 1e-5
 """Of its range, that preprocessing may differ from what it was when the bundle was made."""
 ANSWERED = {"onnx-int8": 0.05, "executorch-int8": 0.05}
@@ -49,7 +48,7 @@ class Predictor:
         self.description, self.path, self._run = description, path, run
         try:
             self._preprocess = preprocessing(description.preprocess)
-            shape = self._preprocess(np.zeros((1, *description.input_shape), description.input_dtype)).shape[1:]
+            shape = self._preprocess.output_shape(description.input_shape)
         except (KeyError, TypeError, ValueError) as error:
             raise self._unlike(f"has a preprocessing that cannot be used: {first_line(error)}") from None
         if shape != description.network_shape:
@@ -70,6 +69,8 @@ class Predictor:
         run = runner(bundle.kind, bundle.model, threads or cores())
         predictor = cls(bundle.description, run, bundle.directory)
         predictor._hold(bundle.golden, ANSWERED.get(bundle.kind, ANSWERED_EXACTLY))
+        if isinstance(run, Session) and _inside(run) != bundle.description:
+            raise predictor._unlike(f"describes another student in {CONFIG} than inside {bundle.model.name}")
         return predictor
 
     @classmethod
@@ -83,18 +84,11 @@ class Predictor:
         data = path.read_bytes()
         check_seal(data, path)
         session = Session(path, threads=threads or cores(), data=data)
-        try:
-            description = described(
-                {name: json.loads(text) for name, text in session.metadata.items() if name != "seal"}
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise DataError(
-                f"the metadata of {path} lack or mistype a field: {error}",
-                expected="the model.onnx of a bundle, of this limbeck or an older one",
-                do="export the student again",
-            ) from None
+        description = _inside(session)
         session.check_shape(description.network_shape)
-        return cls(description, session, path)
+        predictor = cls(description, session, path)
+        predictor._ask(np.zeros((1, *description.network_shape), np.float32))
+        return predictor
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -105,21 +99,16 @@ class Predictor:
         """Logits [N, C] of examples as they are stored, [N, ...], or of one of them.
 
         Raises:
-            DataError: another shape or type, or examples that are not answered with numbers.
+            DataError: another shape or type, or examples that are not answered with numbers; rows of it are counted
+                from 1.
         """
-        stored = stored_array(np.asarray(inputs), self.description, "inputs")
-        parts = [
-            self._run(self._preprocess(stored[start : start + AT_ONCE])) for start in range(0, len(stored), AT_ONCE)
-        ]
-        logits_NC = np.concatenate([np.empty((0, len(self.classes)), np.float32), *parts])
-        bad = np.flatnonzero(~np.isfinite(logits_NC).all(axis=1))
-        if len(bad):
+        try:
+            array = np.asarray(inputs)
+        except (TypeError, ValueError) as error:
             raise DataError(
-                f"example {bad[0]} of the inputs is answered with {logits_NC[bad[0]]}",
-                expected="finite numbers",
-                do="look at this example: NaN and huge numbers cannot be answered",
-            )
-        return logits_NC
+                f"inputs are no array: {first_line(error)}", expected="an array of numbers", do="make them one"
+            ) from None
+        return self._logits(stored_array(array, self.description, "inputs"), lambda row: f"row {row + 1:,} of inputs")
 
     def probabilities(self, inputs: Any, temperature: float = 1.0) -> NDArray[np.float64]:
         """Probabilities [N, C] of examples as they are stored, [N, ...], or of one of them.
@@ -132,39 +121,67 @@ class Predictor:
             DataError: see `logits`.
             RecipeError: a temperature that is not positive and finite.
         """
-        if not 0 < temperature < np.inf:
-            raise RecipeError(
-                f"temperature {temperature}", expected="a number above 0", do="leave it out, or set it to 1"
-            )
-        logits_NC = self.logits(inputs).astype(np.float64)
-        powers_NC = np.exp((logits_NC - logits_NC.max(axis=1, keepdims=True)) / temperature)
-        probabilities_NC: NDArray[np.float64] = powers_NC / powers_NC.sum(axis=1, keepdims=True)
-        return probabilities_NC
+        positive = _positive(temperature)
+        return _probabilities(self.logits(inputs), positive)
+
+    def about(self, part: Part, temperature: float = 1.0) -> NDArray[np.float64]:
+        """Probabilities [N, C] of examples from files, which errors name.
+
+        Raises:
+            DataError, RecipeError: see `probabilities`.
+        """
+        positive = _positive(temperature)
+        return _probabilities(self._logits(part.inputs, part.name), positive)
 
     def reader(self) -> Reader:
         """Reads files into inputs of this student."""
         return Reader(self.description)
 
+    def _logits(self, stored: NDArray[Any], name: Callable[[int], str]) -> NDArray[np.float32]:
+        """Finite logits [N, C] of stored inputs, each of which errors call by its name."""
+        step = at_once(self.description)
+        parts = [self._ask(self._preprocess(stored[start : start + step])) for start in range(0, len(stored), step)]
+        logits_NC = np.concatenate([np.empty((0, len(self.classes)), np.float32), *parts])
+        bad = np.argwhere(~np.isfinite(logits_NC))
+        if len(bad):
+            row, place = bad[0]
+            raise DataError(
+                f"{name(int(row))} is answered with the logit {logits_NC[row, place]}",
+                expected="finite numbers",
+                do="look at this example: NaN and huge numbers cannot be answered",
+            )
+        return logits_NC
+
+    def _ask(self, seen: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What the network says, [N, C], however many classes it knows."""
+        answers = self._run(seen)
+        if answers.shape != (len(seen), len(self.classes)):
+            raise self._unlike(
+                f"answers {len(seen)} examples with the shape {list(answers.shape)}, and names {len(self.classes)} "
+                f"classes"
+            )
+        return answers
+
     def _hold(self, golden: Golden, answered: float) -> None:
         """Hold preprocessing and network to what they gave when the bundle was made."""
-        described = self.description
-        count = len(golden.inputs)
-        shapes = {
-            "inputs": (count, *described.input_shape),
-            "seen": (count, *described.network_shape),
-            "logits": (count, len(described.classes)),
+        described, count = self.description, golden.inputs.shape[:1]
+        expected = {
+            "inputs": ((*count, *described.input_shape), described.input_dtype),
+            "seen": ((*count, *described.network_shape), "float32"),
+            "logits": ((*count, len(described.classes)), "float32"),
         }
-        odd = [name for name, shape in shapes.items() if getattr(golden, name).shape != shape]
-        if odd or not count:
+        came = {name: (array.shape, str(array.dtype)) for name, array in vars(golden).items()}
+        odd = [name for name in expected if came[name] != expected[name]]
+        if odd or not golden.inputs.size:
             raise self._unlike(f"has golden examples whose {' and '.join(odd) or 'count'} do not fit its description")
         self._compare("preprocessing", self._preprocess(golden.inputs), golden.seen, SEEN)
-        self._compare("network", self._run(golden.seen), golden.logits, answered)
+        self._compare("network", self._ask(golden.seen), golden.logits, answered)
 
     def _compare(self, what: str, came: NDArray[Any], golden: NDArray[Any], share: float) -> None:
-        span = float(np.ptp(golden)) or 1.0
-        if came.shape != golden.shape:
-            raise self._unlike(f"gives golden examples the shape {came.shape} by its {what}, not {golden.shape}")
-        apart = float(np.abs(came - golden).max())
+        if not np.isfinite(golden).all():
+            raise self._unlike(f"has golden examples whose {what} gave no finite numbers")
+        span = float(np.ptp(golden.astype(np.float64))) or 1.0
+        apart = float(np.abs(came.astype(np.float64) - golden).max())
         if not apart <= share * span:
             raise self._unlike(
                 f"does not answer its golden examples as when it was made: the {what} is {apart / span:.2g} of the "
@@ -177,6 +194,35 @@ class Predictor:
             expected="a bundle that answers as it did when it was exported",
             do="export the student again on a machine like this one, or with the limbeck and runtime that run here",
         )
+
+
+def _inside(session: Session) -> Description:
+    try:
+        return described_in(session.metadata)
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"the metadata of {session.path} lack or mistype a field: {first_line(error)}",
+            expected="the model.onnx of a bundle, of this limbeck or an older one",
+            do="export the student again",
+        ) from None
+
+
+def _positive(temperature: Any) -> float:
+    with suppress(OverflowError):
+        known = isinstance(temperature, int | float | np.floating | np.integer)
+        if known and 0 < (number := float(temperature)) < np.inf:
+            return number
+    raise RecipeError(
+        f"temperature {temperature!r:.60}", expected="a number above 0", do="leave it out, or set it to 1"
+    )
+
+
+def _probabilities(logits_NC: NDArray[np.float32], temperature: float) -> NDArray[np.float64]:
+    below_NC = logits_NC.astype(np.float64) - logits_NC.max(axis=1, keepdims=True)
+    with np.errstate(over="ignore"):  # of a cold temperature: minus infinity is right
+        powers_NC = np.exp(below_NC / temperature)
+    probabilities_NC: NDArray[np.float64] = powers_NC / powers_NC.sum(axis=1, keepdims=True)
+    return probabilities_NC
 
 
 def choices(probabilities_C: NDArray[np.float64], top: int) -> list[int]:

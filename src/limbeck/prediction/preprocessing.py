@@ -3,22 +3,23 @@
 Dimension key: N examples, K columns, C channels or features, H rows, W columns of pixels.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Preprocessing = Callable[[NDArray[Any]], NDArray[np.float32]]
-"""From stored inputs [N, ...] to what the network takes."""
+from limbeck.bundle import MOST_VALUES
+
+_LARGEST, _SMALLEST = float(np.finfo(np.float32).max), float(np.finfo(np.float32).smallest_subnormal)
 
 
-def preprocessing(tree: Mapping[str, Any]) -> Preprocessing:
+def preprocessing(tree: Mapping[str, Any]) -> "_Preprocess | _Encode":
     """That of a description: the fields of `limbeck.data.Preprocess`, or of `Encode`, which have a `kind`.
 
     Raises:
-        KeyError, TypeError: other fields.
+        KeyError, TypeError, ValueError: other fields, or values that they cannot have.
     """
     if tree.get("kind") == "encode":
         return _Encode(tuple(_Column(**column) for column in tree["columns"]))
@@ -38,6 +39,31 @@ class _Preprocess:
     mean: tuple[float, ...] | None
     std: tuple[float, ...] | None
 
+    def __post_init__(self) -> None:
+        _check_numbers("scale and std", (self.scale, *(self.std or ())), least=_SMALLEST)
+        _check_numbers("mean", self.mean or ())
+        counts = (*(self.size or (1, 1)), 1 if self.channels is None else self.channels)
+        if len(counts) != 3 or not all(type(count) is int and count > 0 for count in counts):
+            raise ValueError("size and channels are whole numbers above 0")
+
+    def output_shape(self, stored: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of an example after preprocessing.
+
+        Raises:
+            ValueError: a size or channels for what is no such image, or other constants than one a channel.
+        """
+        shape = stored
+        if self.size is not None or self.channels is not None:
+            if len(stored) != 3 or (self.channels is not None and stored[0] not in (1, self.channels)):
+                raise ValueError(f"a size or channels for the shape {stored}")
+            shape = (self.channels or stored[0], *(self.size or stored[1:]))
+        if any(before * after > MOST_VALUES for before, after in zip(stored[1:], self.size or (), strict=False)):
+            raise ValueError(f"a size of {self.size} for the shape {stored}")
+        if any(len(constants) != shape[0] for constants in (self.mean, self.std) if constants is not None):
+            raise ValueError(f"a mean or std of another length than {shape[0]}")
+        return shape
+
+    @np.errstate(all="ignore")
     def __call__(self, inputs: NDArray[Any]) -> NDArray[np.float32]:
         values = inputs.astype(np.float32)
         values = values if self.scale == 1 else values / np.float32(self.scale)
@@ -47,6 +73,13 @@ class _Preprocess:
             values = values.repeat(self.channels, axis=1)
         values = values if self.mean is None else values - _per_channel(self.mean, values)
         return values if self.std is None else values / _per_channel(self.std, values)
+
+
+def _check_numbers(name: str, values: Iterable[Any], least: float = -_LARGEST) -> None:
+    """Refuse what is no number of float32."""
+    for value in values:
+        if type(value) not in (int, float) or not least <= value <= _LARGEST:
+            raise ValueError(f"{name} {value!r:.60}")
 
 
 def _per_channel(constants: tuple[float, ...], values: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -83,6 +116,18 @@ class _Column:
     std: float
     indicated: bool
 
+    def __post_init__(self) -> None:
+        _check_numbers("the mean of a column", [self.mean])
+        _check_numbers("the std of a column", [self.std], least=_SMALLEST)
+        words = [self.name, *(self.vocabulary or ())]
+        if not all(isinstance(word, str) for word in words) or type(self.indicated) is not bool:
+            raise TypeError("a column of other types")
+
+    @property
+    def width(self) -> int:
+        """How many numbers it becomes."""
+        return 1 + self.indicated if self.vocabulary is None else len(self.vocabulary) + self.indicated
+
 
 @dataclass(frozen=True)
 class _Encode:
@@ -90,6 +135,17 @@ class _Encode:
 
     columns: tuple[_Column, ...]
 
+    def output_shape(self, stored: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of a row after preprocessing.
+
+        Raises:
+            ValueError: another number of columns.
+        """
+        if stored != (len(self.columns),):
+            raise ValueError(f"{len(self.columns)} columns for the shape {stored}")
+        return (sum(column.width for column in self.columns),)
+
+    @np.errstate(all="ignore")
     def __call__(self, inputs: NDArray[Any]) -> NDArray[np.float32]:
         numbers, missing, categories = [], [], []
         for column, stored_N in zip(self.columns, inputs.astype(np.float32).T, strict=True):
@@ -107,4 +163,6 @@ def _one_hot(stored_N: NDArray[np.float32], size: int) -> NDArray[np.float32]:
     """Codes from 0 as [N, size]; what is none counts as 0, missing or unknown."""
     codes = np.trunc(np.nan_to_num(stored_N))
     known = np.where((codes >= 0) & (codes < size), codes, 0).astype(np.int64)
-    return np.eye(size, dtype=np.float32)[known]
+    encoded = np.zeros((len(known), size), np.float32)
+    encoded[np.arange(len(known)), known] = 1
+    return encoded

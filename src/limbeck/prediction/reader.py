@@ -21,13 +21,11 @@ from limbeck.cells import written
 from limbeck.errors import DataError, name_some
 from limbeck.foreign import foreign_file
 from limbeck.numpy_files import mapped_npy, read_npz
-from limbeck.prediction.stored import number_in, stored_array, stored_images, stored_rows, stored_texts
+from limbeck.prediction.stored import at_once, number_in, stored_array, stored_images, stored_rows, stored_texts
 from limbeck.prediction.tables import Written, batches, column_names, csv_records, rows_of, text_lines
 
 _log = logging.getLogger(__name__)
 
-AT_ONCE = 256
-"""Examples that are read together."""
 _ARRAYS = ("inputs", "images", "x", "x_test")
 _TABLES = (".csv", ".csv.gz", ".parquet")
 _TEXT = "a text file in UTF-8 (also .gz), a text a line, or a table"
@@ -45,6 +43,11 @@ class Part:
     places: list[tuple[Path, int | None]]
     inputs: NDArray[Any]
 
+    def name(self, place: int) -> str:
+        """What an error calls an example."""
+        path, row = self.places[place]
+        return str(path) if row is None else f"row {row:,} of {path}"
+
 
 class Reader:
     """Reads files, and counts what was not as the student knows it.
@@ -55,6 +58,7 @@ class Reader:
 
     def __init__(self, description: Description) -> None:
         self.description = description
+        self._at_once = at_once(description)
         self.unknown: Counter[str] = Counter()
         self.cut = 0
         table = {name: description.inputs[name] for name in ("delimiter", "missing") if name in description.inputs}
@@ -68,7 +72,7 @@ class Reader:
         """
         for images, some in groupby(paths, self._is_image):
             if images:
-                yield from map(self._images, batches(iter(some), AT_ONCE))
+                yield from map(self._images, batches(iter(some), self._at_once))
             else:
                 for path in some:
                     yield from self._parts_of(path)
@@ -110,14 +114,14 @@ class Reader:
         foreign_file(path, what="a .npz or .npy file", most=1 << 62)
         array, name = (mapped_npy(path, "one array of numpy"), "") if path.suffix.lower() == ".npy" else _only(path)
         stored = stored_array(array, self.description, f"{name} of {path}" if name else str(path))
-        for start in range(0, len(stored), AT_ONCE):
-            yield stored[start : start + AT_ONCE]
+        for start in range(0, len(stored), self._at_once):
+            yield stored[start : start + self._at_once]
 
     def _rows(self, path: Path) -> Iterator[NDArray[Any]]:
         columns = self.description.preprocess["columns"]
         rows = rows_of(path, [column["name"] for column in columns], self._written)
         first = 1
-        for some in batches(rows, AT_ONCE):
+        for some in batches(rows, self._at_once):
             stored, unknown = stored_rows(some, columns, first, path)
             self.unknown += unknown
             first += len(some)
@@ -126,7 +130,7 @@ class Reader:
     def _texts(self, path: Path) -> Iterator[NDArray[Any]]:
         texts = self._column_of_texts(path) if path.name.lower().endswith(_TABLES) else self._lines(path)
         first = 1
-        for some in batches(texts, AT_ONCE):
+        for some in batches(texts, self._at_once):
             stored, cut = stored_texts(some, self.description.input_shape[0], first, path)
             self.cut += cut
             first += len(some)
@@ -157,7 +161,7 @@ class Reader:
         first = next(records, [])
         if not _are_names(first):
             records = chain([first], records)
-        for some in batches(enumerate(records, start=1), AT_ONCE):
+        for some in batches(enumerate(records, start=1), self._at_once):
             rows = [_numbers_in(cells, prod(shape), f"row {row:,} of {path}") for row, cells in some]
             yield stored_array(np.array(rows, np.float32).reshape(-1, *shape), self.description, str(path))
 

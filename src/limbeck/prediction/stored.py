@@ -13,12 +13,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from limbeck.bundle import Description
+from limbeck.bundle import MOST_VALUES, Description
 from limbeck.cells import NUMBER, written
 from limbeck.errors import DataError, MissingError
 from limbeck.prediction.tables import Cell
 
+_AT_ONCE = 256
 _CHANNELS_LAST = (0, 3, 1, 2)
+
+
+def at_once(description: Description) -> int:
+    """How many examples are read and answered together: fewer where each is large."""
+    largest = max(math.prod(description.input_shape), math.prod(description.network_shape))
+    return max(1, min(_AT_ONCE, MOST_VALUES // largest))
 
 
 def stored_array(array: NDArray[Any], description: Description, name: str) -> NDArray[Any]:
@@ -27,7 +34,7 @@ def stored_array(array: NDArray[Any], description: Description, name: str) -> ND
     Grey images need no channel, and channels may come last where that cannot be mistaken.
 
     Raises:
-        DataError: another shape or type.
+        DataError: another shape or type, or a number that float32 does not hold.
     """
     dtype = "uint8" if array.dtype == np.uint8 else "float32"
     if array.dtype.kind not in "buif" or dtype != description.input_dtype:
@@ -39,16 +46,31 @@ def stored_array(array: NDArray[Any], description: Description, name: str) -> ND
     shape = description.input_shape
     for batch in (array, array[None]):
         if batch.shape[1:] == shape:
-            return np.ascontiguousarray(batch, dtype=dtype)
+            return _converted(batch, dtype, name)
         if len(shape) == 3 and shape[0] == 1 and batch.shape[1:] == shape[1:]:
-            return np.ascontiguousarray(batch[:, None], dtype=dtype)
+            return _converted(batch[:, None], dtype, name)
         if len(shape) == 3 and batch.shape[1:] == (*shape[1:], shape[0]):
-            return np.ascontiguousarray(batch.transpose(_CHANNELS_LAST), dtype=dtype)
+            return _converted(batch.transpose(_CHANNELS_LAST), dtype, name)
     raise DataError(
         f"{name} has the shape {list(array.shape)}",
         expected=f"[N, {', '.join(map(str, shape))}], or one example of it",
         do="resize or reshape it as the student's data were",
     )
+
+
+def _converted(batch: NDArray[Any], dtype: str, name: str) -> NDArray[Any]:
+    with np.errstate(over="ignore"):
+        stored = np.ascontiguousarray(batch, dtype=dtype)
+    if batch.dtype.kind == "f" and batch.dtype.itemsize > stored.dtype.itemsize:
+        beyond = np.argwhere(np.isinf(stored) & np.isfinite(batch))
+        if len(beyond):
+            place = tuple(beyond[0].tolist())
+            raise DataError(
+                f"row {place[0] + 1:,} of {name} holds {batch[place]}",
+                expected="numbers of float32, which end at 3.4e38",
+                do="mend this number, or scale them all as the student's data were",
+            )
+    return stored
 
 
 def stored_images(paths: list[Path], description: Description) -> NDArray[Any]:
@@ -70,7 +92,7 @@ def stored_images(paths: list[Path], description: Description) -> NDArray[Any]:
     if levels == 255 and description.input_dtype == "uint8":
         return pixels
     scaled = pixels.astype(np.float32) * np.float32(levels / 255)
-    return scaled.round().astype(np.uint8) if description.input_dtype == "uint8" else scaled
+    return scaled.round().clip(0, 255).astype(np.uint8) if description.input_dtype == "uint8" else scaled
 
 
 def stored_texts(texts: Sequence[str], length: int, first: int, path: Path) -> tuple[NDArray[np.uint8], int]:
