@@ -52,6 +52,8 @@ def bench(**changes: Any) -> dict[str, Any]:
             "cores": 2,
             "memory_bytes": 2**33,
             "governor": None,
+            "power": None,
+            "celsius": None,
             "platform": "Linux",
             "python": "3.11.7",
             "load": 0.1,

@@ -158,6 +158,12 @@ def test_a_busy_machine_is_told_of(load: float, told_of: bool):
     assert (f"**Other work was running** when this began (load {load} on 2 cores)" in text) is told_of
 
 
+def test_what_makes_the_same_machine_slower_is_told_where_it_is_known():
+    warm = told(device={**bench()["device"], "governor": "powersave", "power": "battery", "celsius": 71.6})
+    assert "2 cores, governor powersave, power from battery, 72 °C, Linux; load 0.1" in warm
+    assert "2 cores, governor unknown, Linux; load 0.1" in told()
+
+
 def test_what_was_left_out_is_told():
     assert "- The teacher is not measured: it is a table." in told(
         left_out=["The teacher is not measured: it is a table."]

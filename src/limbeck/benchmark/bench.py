@@ -24,7 +24,7 @@ from limbeck.benchmark.worker import Run
 from limbeck.errors import RecipeError
 from limbeck.files import write_bytes
 from limbeck.finished import Chosen, Finished
-from limbeck.measurement import torch_threads
+from limbeck.measurement import Times, torch_threads
 from limbeck.progress import Progress, Stop, Watch, stoppable
 from limbeck.record import cores, write_bench
 
@@ -32,6 +32,8 @@ SECONDS = 20.0
 """That the times of one contender take at most; small networks need a tenth of it."""
 ASKED = 64
 """Examples that are asked about one by one, over and over."""
+KEPT = ENOUGH // TURNS
+"""Times of a turn that are kept one by one."""
 COLD, COLD_SECONDS = 3, 3.0
 """Fresh processes that open a file, unless the first took longer than so many seconds."""
 
@@ -193,6 +195,11 @@ def _fits(
     )
 
 
+def _one_by_one(times: Times) -> list[list[float]]:
+    """The first of each turn, in microseconds: percentiles do not tell how they lay in time."""
+    return [[round(1e6 * seconds, 1) for seconds in turn[:KEPT]] for turn in times.turns]
+
+
 def _facts(each: Timed, start: dict[str, Any] | None, price: float | None) -> dict[str, Any]:
     return {
         "name": each.who.name,
@@ -201,6 +208,7 @@ def _facts(each: Timed, start: dict[str, Any] | None, price: float | None) -> di
         "macs": each.who.macs,
         "file_bytes": each.who.file_bytes,
         "latency": {str(threads): times.summary() for threads, times in each.latency.items()},
+        "microseconds": {str(threads): _one_by_one(times) for threads, times in each.latency.items()},
         "with_preprocessing": each.with_preprocessing.summary(),
         "throughput": {
             "batch": each.best[0],

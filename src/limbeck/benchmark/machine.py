@@ -12,10 +12,11 @@ _PACKAGES = ("torch", "onnxruntime", "onnx", "executorch", "numpy")
 _FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "asimddp", "i8mm", "sve")
 """What the arithmetic of networks profits from, as Linux spells it."""
 _CGROUP = Path("/sys/fs/cgroup")
+_POWER, _THERMAL = Path("/sys/class/power_supply"), Path("/sys/class/thermal")
 
 
 def device() -> dict[str, Any]:
-    """Processor, cores, memory and system."""
+    """Processor, cores, memory and system, and what makes the same machine slower on another day."""
     about = environment()
     return {
         "processor": about["processor"],
@@ -23,6 +24,8 @@ def device() -> dict[str, Any]:
         "cores": cores(),
         "memory_bytes": memory_bytes(),
         "governor": _line(Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")),
+        "power": _power(),
+        "celsius": _celsius(),
         "platform": about["platform"],
         "python": platform.python_version(),
         "load": os.getloadavg()[0],
@@ -44,6 +47,22 @@ def available_bytes() -> int:
     if most and taken and most.isdecimal() and taken.isdecimal():
         free = min(free, int(most) - int(taken))
     return max(free, 0)
+
+
+def _power() -> str | None:
+    """Mains or battery; None where the system does not say, as on most servers."""
+    # The battery of a mouse is none of the machine's.
+    supplies = [place for place in _POWER.glob("*") if _line(place / "scope") != "Device"]
+    batteries = [place for place in supplies if _line(place / "type") == "Battery"]
+    if any(_line(place / "online") == "1" for place in supplies if place not in batteries):
+        return "mains"
+    return "battery" if batteries else None
+
+
+def _celsius() -> float | None:
+    """Of the hottest of what the system has a thermometer on."""
+    degrees = [int(text) / 1000 for place in _THERMAL.glob("thermal_zone*") if (text := _line(place / "temp"))]
+    return max(degrees, default=None)
 
 
 def _version(package: str) -> str | None:

@@ -66,11 +66,13 @@ def _about(bench: Record) -> str:
     device, student = bench["device"], bench["student"]
     flags = ", ".join(device["flags"]) or "no flags of interest"
     governor = device["governor"] or "unknown"
+    power = "" if device["power"] is None else f", power from {device['power']}"
+    warmth = "" if device["celsius"] is None else f", {device['celsius']:.0f} °C"
     versions = ", ".join(f"{name} {version}" for name, version in bench["versions"].items() if version)
     return (
         f"The student of {student['arm']}, seed {student['seed']}, on {device['processor']} ({flags}), "
-        f"{device['cores']} cores, governor {governor}, {device['platform']}; load {device['load']:.1f} from other "
-        f"work when it began. {versions}."
+        f"{device['cores']} cores, governor {governor}{power}{warmth}, {device['platform']}; load "
+        f"{device['load']:.1f} from other work when it began. {versions}."
     )
 
 
