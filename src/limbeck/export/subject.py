@@ -5,12 +5,12 @@ Dimension key: N examples, C classes.
 
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from importlib.metadata import version
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-import limbeck
 from limbeck.bundle import Description
 from limbeck.data import AnyPreprocess, Encode, Examples, Rows, hold_out, overlap
 from limbeck.finished import Chosen, Finished, delivered_form
@@ -135,7 +135,7 @@ def subject_of(run: Finished, chosen: Chosen, licence: str | None) -> Subject:
         teacher=teacher_in_words(run.record, arm),
         licence=licence,
         student=digest,
-        limbeck=limbeck.__version__,
+        limbeck=version("limbeck"),
     )
     return Subject(run, arm, seed, network, saved.preprocess, description)
 
