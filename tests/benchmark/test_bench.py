@@ -53,6 +53,17 @@ def told(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
     return out, json.loads(said.out)
 
 
+@pytest.fixture
+def unconverted(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
+    """No network can be converted, which takes a second; what is said of one, by its name."""
+
+    def refuse(*_: Any) -> Any:
+        raise DataError("an operator of its own", expected="another", do="nothing")
+
+    monkeypatch.setattr(contenders, "to_onnx", refuse)
+    return "The {} is not measured as ONNX, which it could not be converted to: an operator of its own.".format
+
+
 def by_runtime(bench: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
     return {(each["name"], each["runtime"]): each for each in bench["contenders"]}
 
@@ -200,13 +211,14 @@ def estimator() -> Any:
     ids=["ensemble", "ensemble of networks", "estimator"],
 )
 def test_teachers_with_a_library_of_their_own_are_asked_as_a_run_asks_them(
-    tmp_path: Path, teacher: Callable[[], Any], parameters: int | None
+    tmp_path: Path, teacher: Callable[[], Any], parameters: int | None, unconverted: Callable[[str], str]
 ):
     result = tell(tmp_path / "run", teacher=teacher(), seeds=1, test=rows_without_labels())
     field = field_of(finished_run(result.directory, result.materials), Chosen(), tmp_path)
     first = field.contenders[0]
     assert (first.name, first.runtime, first.kind) == ("teacher", "its own library", None)
     assert (first.parameters, first.macs, first.file_bytes) == (parameters, None, None)
+    assert field.left_out[1:] == (unconverted("student"),)
     stored = field.stored
     answers = first.open(1)(first.see(stored))
     assert answers.shape == (len(stored), 3)
@@ -218,7 +230,9 @@ def rows_without_labels() -> tuple[np.ndarray, np.ndarray]:
     return points, np.full_like(labels, UNLABELLED)
 
 
-def test_the_teacher_of_the_proof_of_a_search_is_opened_where_it_lies(told, tmp_path: Path):
+def test_the_teacher_of_the_proof_of_a_search_is_opened_where_it_lies(
+    told, tmp_path: Path, unconverted: Callable[[str], str]
+):
     proof = tmp_path / "run/tune/proof/0001"
     shutil.copytree(told[0], proof)
     (proof / "teacher").rename(tmp_path / "run/teacher")
@@ -226,16 +240,12 @@ def test_the_teacher_of_the_proof_of_a_search_is_opened_where_it_lies(told, tmp_
     first = field.contenders[0]
     assert (first.name, first.kind, first.file) == ("teacher", "torch", tmp_path / "run/teacher")
     assert field.contenders[-1].file == proof / "export/onnx/model.onnx"
-    assert not field.left_out
+    assert field.left_out == (unconverted("teacher"),)
 
 
 def test_a_network_handed_over_stays_as_it_was_and_is_measured_without_onnx_where_that_fails(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, unconverted: Callable[[str], str]
 ):
-    def refuse(*_: Any) -> Any:
-        raise DataError("an operator of its own", expected="another", do="nothing")
-
-    monkeypatch.setattr(contenders, "to_onnx", refuse)
     teacher = torch.nn.Linear(6, 3).train()
     result = tell(tmp_path / "run", teacher=teacher, allow_weak_teacher=True, seeds=1)
     field = field_of(finished_run(result.directory, result.materials, result.recipe), Chosen(), tmp_path)
@@ -244,10 +254,7 @@ def test_a_network_handed_over_stays_as_it_was_and_is_measured_without_onnx_wher
     first.open(1)(first.see(field.stored))
     assert teacher.training
     assert {each.runtime for each in field.contenders} == {"torch"}
-    assert field.left_out == tuple(
-        f"The {name} is not measured as ONNX, which it could not be converted to: an operator of its own."
-        for name in ("teacher", "student")
-    )
+    assert field.left_out == (unconverted("teacher"), unconverted("student"))
 
 
 def test_a_teacher_in_an_onnx_file_is_the_output_that_teaches(tmp_path: Path):
