@@ -37,6 +37,8 @@ MODEL_FILES = {
     "executorch-int8": "model.pte",
 }
 """By the format of a bundle, the name of its network's file."""
+EXPORT = "export"
+"""The directory of a run in which its bundles lie, each under the name of its format."""
 SEAL = b"limbeck-sha256:" + b"0" * 64
 """In a file of a network whose own checksum is still to be written."""
 MOST_VALUES, _MOST_AXES = 2**26, 8
@@ -132,6 +134,11 @@ class Bundle:
     def model(self) -> Path:
         """The file of the network."""
         return self.directory / MODEL_FILES[self.kind]
+
+
+def bundles_of(run: Path) -> list[Path]:
+    """Where the bundles of a run lie, by name; one that was never finished is none."""
+    return sorted(path.parent for path in (run / EXPORT).glob(f"*/{MANIFEST}"))
 
 
 def read_bundle(directory: Path) -> Bundle:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import torch
 
+from limbeck.bundle import EXPORT
 from limbeck.errors import DataError, MissingError, RecipeError
 from limbeck.files import disk_errors, path_of, read_json, sweep, write_json, write_text
 from limbeck.locks import locked
@@ -27,7 +28,7 @@ ORIGIN = "origin.json"
 
 _BEGUN = {RESOLVED, ORIGIN, "environment.json", "run.log"}
 _REPORTS = {"report.md", "report.html"}
-_MADE = {"labels", "teacher", "assistants", "arms", "export", "metrics.jsonl", RECORD, BENCH, *_REPORTS}
+_MADE = {"labels", "teacher", "assistants", "arms", EXPORT, "metrics.jsonl", RECORD, BENCH, *_REPORTS}
 
 WAIT = 0.1
 """Seconds between two looks at a run that another process has to itself."""

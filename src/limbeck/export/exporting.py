@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from limbeck.bundle import CARD, CONFIG, GOLDEN, LABELS, MODEL_FILES, PARITY, Golden, read_bundle
+from limbeck.bundle import CARD, CONFIG, EXPORT, GOLDEN, LABELS, MODEL_FILES, PARITY, Golden, read_bundle
 from limbeck.errors import DataError, GateError, LimbeckError, MissingError, RecipeError
 from limbeck.export.card import Card
 from limbeck.export.formats import FORMATS
@@ -30,8 +30,6 @@ from limbeck.progress import Progress, Watch
 from limbeck.runtime.runner import runner
 from limbeck.teachers import evenly
 
-EXPORT = "export"
-"""The directory of a run in which its bundles lie, each under the name of its format."""
 GOLDEN_EXAMPLES, GOLDEN_BYTES = 32, 2 * 2**20
 """Of a golden batch, at most; but two examples it has in any case."""
 

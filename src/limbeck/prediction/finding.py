@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from limbeck.bundle import CONFIG, MODEL_FILES, read_bundle
+from limbeck.bundle import CONFIG, EXPORT, MODEL_FILES, read_bundle
 from limbeck.errors import DataError, RecipeError, name_some
 from limbeck.files import MANIFEST
 from limbeck.prediction.predictor import Predictor
@@ -45,7 +45,7 @@ def _directory(place: Path) -> Path:
     if (place / CONFIG).is_file() and (place / MANIFEST).is_file():
         return place
     run = (place / RECORD).is_file()
-    export = place / "export" if (place / "export").is_dir() else place
+    export = place / EXPORT if (place / EXPORT).is_dir() else place
     found = [kind for kind in MODEL_FILES if (export / kind / CONFIG).is_file()]
     if len(found) == 1 or _PREFERRED in found:
         return export / (_PREFERRED if _PREFERRED in found else found[0])

@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+from limbeck.bundle import PARITY, bundles_of
 from limbeck.errors import DataError
-from limbeck.files import MANIFEST, read_json, verify
+from limbeck.files import read_json, verify
 from limbeck.report.parts import count, number, table
 
 _HEAD = (
@@ -20,10 +21,10 @@ _NOTE = (
 def delivered_section(directory: Path) -> str:
     """The bundles of a run as a section of its report; nothing where there are none. Damaged ones are named."""
     rows, told = [], []
-    for place in sorted(path.parent for path in directory.glob(f"export/*/{MANIFEST}")):
+    for place in bundles_of(directory):
         try:
             verify(place)
-            found = read_json(place / "parity.json")
+            found = read_json(place / PARITY)
             rows.append(_row(place.name, found))
             told += [f"- {place.name}: {note}" for note in found["notes"]]
         except DataError as damaged:
