@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from limbeck.benchmark.network import run_of
 from limbeck.benchmark.worker import TORCH, Run, opened
-from limbeck.bundle import CONFIG, Bundle, read_bundle
+from limbeck.bundle import CONFIG, EXPORT, Bundle, bundles_of, read_bundle
 from limbeck.conversion.onnx import to_onnx
 from limbeck.data import AnyPreprocess
 from limbeck.errors import LimbeckError
@@ -222,15 +222,15 @@ def _of_student(
 
 def _bundles(directory: Path, student: str, left_out: list[str]) -> Iterator[Bundle]:
     """The whole bundles of a student that answer here as they did when they were made."""
-    for place in sorted(path.parent for path in directory.glob(f"export/*/{CONFIG}")):
+    for place in bundles_of(directory):
         try:
             bundle = read_bundle(place)
             if bundle.description.student != student:
-                left_out.append(f"export/{place.name} is not measured: it was made of another student.")
+                left_out.append(f"{EXPORT}/{place.name} is not measured: it was made of another student.")
                 continue
             Predictor.opened(bundle, threads=1)
         except LimbeckError as error:
-            left_out.append(f"export/{place.name} is not measured: {error.came}; {error.do}.")
+            left_out.append(f"{EXPORT}/{place.name} is not measured: {error.came}; {error.do}.")
             continue
         yield bundle
 

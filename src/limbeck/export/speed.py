@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from limbeck.measurement import ratio, timed
+from limbeck.measurement import ratio, timed, unsteady
 from limbeck.runtime.runner import Runner
 
 TURNS, LEAST, MOST = 7, 50, 500
@@ -41,6 +41,8 @@ def _sentence(facts: dict[str, float], gain: dict[str, float]) -> str:
     int8, float32 = (1e6 * facts[f"{name}_seconds"] for name in ("int8", "float32"))
     basis = f"{int8:,.0f} us for one example on one thread, float32 {float32:,.0f} us"
     turns = f"in turns {gain['low']:.2f} to {gain['high']:.2f} times as fast"
+    if unsteady(gain):
+        return f"whether int8 is faster here was too unsteady to tell: {basis} ({turns})"
     if gain["low"] > 1:
         return f"int8 is {gain['ratio']:.2f} times as fast as float32 here: {basis} ({turns})"
     if gain["high"] < 1:

@@ -3,7 +3,7 @@
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import cycle, islice
@@ -19,6 +19,9 @@ WARM, FEWEST, MOST = 5, 20, 1000
 """Answers that are not timed, and the fewest and the most that are."""
 SECONDS = 0.3
 """For which a network is timed."""
+
+UNSTEADY = 2
+"""Times the least of a turn above which the most leaves nothing to be said of a ratio."""
 
 Clock = Callable[[], int]
 """Nanoseconds, from whenever."""
@@ -74,6 +77,11 @@ def ratio(longer: Sequence[float], shorter: Sequence[float]) -> dict[str, float]
     """
     ratios = [one / other for one, other in zip(longer, shorter, strict=True)]
     return {"ratio": statistics.median(ratios), "low": min(ratios), "high": max(ratios)}
+
+
+def unsteady(found: Mapping[str, Any]) -> bool:
+    """Whether the turns of a ratio agree so little that it says nothing: others had the machine."""
+    return bool(found["high"] > UNSTEADY * found["low"])
 
 
 def timed(

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from limbeck.errors import DataError
+from limbeck.measurement import UNSTEADY, unsteady
 from limbeck.record import BENCH, read_bench
 from limbeck.report.parts import DASH, Record, count, table
 
@@ -12,8 +13,6 @@ QUIET = 0.25
 """Share of the cores that other work may take without a word."""
 LEAST_P99 = 0.001
 """Seconds: whoever answers sooner than that is disturbed by everything."""
-UNSTEADY = 2
-"""Times the least of a turn above which the most leaves nothing to be said: others had the machine."""
 _HOLDS = ("student", "device", "versions", "method", "contenders", "left_out", "ratios", "int8", "capacity", "price")
 
 
@@ -127,7 +126,7 @@ def _ratio_sentences(bench: Record) -> list[str]:
         across = "" if each["teacher"] == each["student"] else f", across runtimes ({each['teacher']})"
         threads = _with(each["threads"])
         student = f"The student in {each['student']}{across}"
-        if _unsteady(each):
+        if unsteady(each):
             found.append(f"{student}: {_unsteady_words(each, 'as quick as the teacher')}.")
         elif not _differs(each):
             found.append(f"{student}: no difference in {each['of']} from the teacher{threads} ({_ratio(each)}).")
@@ -182,7 +181,7 @@ def _int8_sentences(gains: list[Record]) -> list[str]:
     found = []
     for each in gains:
         of = each["of"] + _with(each["threads"])
-        if _unsteady(each):
+        if unsteady(each):
             found.append(f"{each['runtime']}: {_unsteady_words(each, 'as fast as float32')}.")
         elif not _differs(each):
             found.append(f"{each['runtime']} is not faster here: no difference in {of} ({_ratio(each)}).")
@@ -260,10 +259,6 @@ def _method(bench: Record) -> str:
 
 def _differs(each: Record) -> bool:
     return not each["low"] <= 1 <= each["high"]
-
-
-def _unsteady(each: Record) -> bool:
-    return bool(each["high"] > UNSTEADY * each["low"])
 
 
 def _unsteady_words(each: Record, compared: str) -> str:
