@@ -62,7 +62,7 @@ class Description:
         network_shape: of one example as the network takes it, float32.
         teacher: what it learnt from, in words.
         licence: of the student, as its maker states it; None where nothing was stated.
-        student: sha256 of the weights that the file was made of.
+        student: sha256 of the weights of the student that the file stands for.
         limbeck: the version that made the file.
     """
 
