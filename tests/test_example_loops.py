@@ -20,7 +20,7 @@ FOREIGN = (
     "ignore:`isinstance(treespec, LeafSpec)` is deprecated:FutureWarning",  # Lightning 2.6 on torch 2.13
     "ignore:GPU available but not used",  # Lightning, where there is one: the examples keep to the CPU
 )
-TORCHAO = r"^Failed to load .*/torchao/|^W.* <enum 'KernelPreference'> is an Enum subclass"
+TORCHAO = r"^Failed to load .*/torchao/|^W.* <enum '\w+'> is an Enum subclass"
 """What torchao, which comes with ExecuTorch, says when transformers finds it there and imports it."""
 COUNT = 50
 
