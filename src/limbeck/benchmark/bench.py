@@ -4,8 +4,7 @@ import io
 import math
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -61,7 +60,8 @@ def bench(
             raise RecipeError(f"--{name} {value:g}", expected="a number above 0", do=f"set another {name}")
     arm, seed = run.settled(chosen)
     before = device()  # its load is that of others
-    with _apart() as scratch, stoppable() as stop, torch_threads(cores()):
+    with tempfile.TemporaryDirectory(prefix="limbeck-") as place, stoppable() as stop, torch_threads(cores()):
+        scratch = Path(place)
         field = field_of(run, chosen, scratch)
         timed = _timed(field, seconds, watch, stop)
         inputs = {id(each): _inputs(each, number, field, scratch) for number, each in enumerate(field.contenders)}
@@ -89,12 +89,6 @@ def bench(
         "capacity": fits,
     }
     return write_bench(run.directory, record)
-
-
-@contextmanager
-def _apart() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="limbeck-") as scratch:
-        yield Path(scratch)
 
 
 def _weights(run: Finished, arm: str, seed: int) -> dict[str, Any]:

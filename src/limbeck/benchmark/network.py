@@ -5,7 +5,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from limbeck.models import layout_of
+from limbeck.models import arranged, layout_of
 from limbeck.runtime.runner import Runner
 
 
@@ -15,10 +15,8 @@ def run_of(network: nn.Module) -> Runner:
     network.eval()
 
     def run(inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-        seen = torch.from_numpy(inputs)
         with torch.inference_mode():
-            answers = network(seen.contiguous(memory_format=layout) if seen.ndim == 4 else seen)
-            logits: NDArray[np.float32] = answers.numpy()
+            logits: NDArray[np.float32] = network(arranged(torch.from_numpy(inputs), layout)).numpy()
             return logits
 
     return run

@@ -141,15 +141,22 @@ def captured(network: nn.Module, samples: Tensor, batch: int | None) -> Exported
 
 
 @contextmanager
+def on_disk(kind: str, data: bytes) -> Iterator[Path]:
+    """A file as it will lie in its bundle, but where nobody takes it for one."""
+    with TemporaryDirectory(prefix="limbeck-") as directory:
+        path = Path(directory) / MODEL_FILES[kind]
+        write_bytes(path, data)
+        yield path
+
+
+@contextmanager
 def running(kind: str, data: bytes) -> Iterator[Runner]:
     """A file of these bytes, on the disk and in its runtime, with one thread.
 
     Raises:
         ValueError: what limbeck has against the file, or the runtime.
     """
-    with TemporaryDirectory() as directory:
-        path = Path(directory) / MODEL_FILES[kind]
-        write_bytes(path, data)
+    with on_disk(kind, data) as path:
         try:
             yield runner(kind, path, 1)
         except LimbeckError as error:

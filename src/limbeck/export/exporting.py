@@ -15,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limbeck.bundle import CARD, CONFIG, EXPORT, GOLDEN, LABELS, MODEL_FILES, PARITY, Golden, read_bundle
+from limbeck.conversion.convert import on_disk
 from limbeck.errors import DataError, GateError, LimbeckError, MissingError, RecipeError
 from limbeck.export.card import Card
 from limbeck.export.formats import FORMATS
 from limbeck.export.gate import Gate, failures, few, refusal
-from limbeck.export.making import beside_student, file_of, on_disk, plain_file
+from limbeck.export.making import beside_student, file_of, plain_file
 from limbeck.export.speed import beside_float32
 from limbeck.export.subject import Subject, subject_of
 from limbeck.files import MANIFEST, commit_directory, describe, digest_tensors, disk_errors, encode

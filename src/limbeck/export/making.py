@@ -4,9 +4,7 @@ Dimension key: N examples, C classes.
 """
 
 import logging
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,13 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from limbeck.bundle import MODEL_FILES, sealed_file
+from limbeck.bundle import sealed_file
+from limbeck.conversion.convert import on_disk
 from limbeck.data import Examples
 from limbeck.export.formats import FORMATS
 from limbeck.export.gate import Gate, failures, refusal
 from limbeck.export.quantisation_aware import quantisation_aware
 from limbeck.export.subject import AT_ONCE, Subject
-from limbeck.files import write_bytes
 from limbeck.measurement import Parity, parity
 from limbeck.progress import Watch
 from limbeck.runtime.runner import runner
@@ -100,12 +98,3 @@ def beside_student(subject: Subject, kind: str, path: Path, examples: Examples, 
     seen = (subject.preprocess(part) for part in examples.inputs.split(AT_ONCE))
     logits_NC = torch.cat([torch.from_numpy(run(part.contiguous().numpy())) for part in seen])
     return parity(of_student, logits_NC, examples.labels)
-
-
-@contextmanager
-def on_disk(kind: str, data: bytes) -> Iterator[Path]:
-    """The file as it will lie in its bundle, but where nobody takes it for one."""
-    with tempfile.TemporaryDirectory(prefix="limbeck-") as place:
-        path = Path(place) / MODEL_FILES[kind]
-        write_bytes(path, data)
-        yield path

@@ -22,7 +22,7 @@ from limbeck.conversion.fake_quantised import FakeQuantised
 from limbeck.data import AnyPreprocess, Examples, derive_seed
 from limbeck.export.subject import Subject
 from limbeck.files import MANIFEST
-from limbeck.models import layout_of
+from limbeck.models import arranged, layout_of
 from limbeck.objectives import SoftTargets
 from limbeck.progress import Watch
 from limbeck.rundir import origin_of
@@ -62,9 +62,7 @@ class Both:
 
     def fetch(self, rows: Tensor, inputs: Tensor, numbers: Tensor) -> Signal:
         """See `limbeck.teachers.Signals`."""
-        seen = self.preprocess(inputs)
-        if seen.ndim == 4:
-            seen = seen.contiguous(memory_format=layout_of(self.student))
+        seen = arranged(self.preprocess(inputs), layout_of(self.student))
         with torch.no_grad():
             own_BC = self.student(seen)
         if self.teacher is None:

@@ -10,7 +10,7 @@ from pydantic import Field
 from limbeck.models.base import ModelSpec
 from limbeck.models.build import ModelFactory, check_output, evaluating, initialise
 from limbeck.models.convnet import ConvNet
-from limbeck.models.layout import layout_of
+from limbeck.models.layout import arranged, layout_of
 from limbeck.models.mlp import Mlp
 from limbeck.models.multiplications import multiplications
 from limbeck.models.quick import Quick, quickened
@@ -44,6 +44,7 @@ __all__ = [
     "ResNet",
     "Taps",
     "TextCnn",
+    "arranged",
     "bytes_of",
     "check_output",
     "evaluating",

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from limbeck.data import AnyPreprocess, Examples
 from limbeck.errors import DataError, LimbeckError
 from limbeck.files import digest_tensors
-from limbeck.models import Taps, evaluating, layout_of, parameters, quickened
+from limbeck.models import Taps, arranged, evaluating, layout_of, parameters, quickened
 from limbeck.signal import Signal
 from limbeck.teachers.gives import Gives, Logits
 from limbeck.teachers.teacher import BATCH_SIZE, Teacher, own_memory, tensor_of
@@ -125,8 +125,7 @@ class ModuleTeacher:
             # One shape for all: weights are arranged for it, and no bit depends on how many are asked at once.
             part = torch.cat([part, part[-1:].expand(way.batch - count, *part.shape[1:])])
         part = _in(part, way.dtype)
-        if part.ndim == 4:
-            part = part.contiguous(memory_format=way.layout)
+        part = arranged(part, way.layout)
         # Taps watch for tensors overwritten in place, of which inference tensors keep no count.
         quiet = torch.no_grad() if self.taps else torch.inference_mode()
         with evaluating(way.network), quiet, Taps(way.network, self.taps, "the teacher") as taps:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from limbeck.data import derive_seed
 from limbeck.errors import RecipeError
-from limbeck.models import Taps, evaluating, layout_of
+from limbeck.models import Taps, arranged, evaluating, layout_of
 from limbeck.objectives import TapObjective
 from limbeck.signal import Signal
 from limbeck.training.lesson import Lesson
@@ -110,9 +110,7 @@ def _first_look(learner: Learner, lesson: Lesson, device: torch.device) -> tuple
     rows = torch.arange(2) % len(lesson.examples)
     seen = lesson.examples.inputs[rows]
     signal = None if lesson.signals is None else lesson.signals.fetch(rows, seen, torch.zeros_like(rows)).to(device)
-    inputs = lesson.preprocess(seen.to(device))
-    if inputs.ndim == 4:
-        inputs = inputs.contiguous(memory_format=layout_of(learner.student))
+    inputs = arranged(lesson.preprocess(seen.to(device)), layout_of(learner.student))
     # With gradients, so that a tap that carries none is told at once.
     with evaluating(learner.student), torch.enable_grad():
         output = learner(inputs)

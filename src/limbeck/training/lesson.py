@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from limbeck.data import STORED_VIEWS, AnyPreprocess, Examples, Views, derive_seed
+from limbeck.models import arranged
 from limbeck.teachers import Signals
 from limbeck.training.ledger import Stopwatch
 from limbeck.training.loss import Batch, Counts, Term
@@ -68,9 +69,7 @@ class Reader:
             with Stopwatch(self.seconds, "data"):
                 part_rows, part_epochs = part_rows.to(self.device), part_epochs.to(self.device)
                 seen = self.views.seen(part_rows, part_epochs)
-                inputs = self.preprocess(seen.inputs)
-                if inputs.ndim == 4:
-                    inputs = inputs.contiguous(memory_format=self.layout)
+                inputs = arranged(self.preprocess(seen.inputs), self.layout)
             with Stopwatch(self.seconds, "teacher"):
                 signal = self.signals.fetch(part_rows, seen.inputs, part_epochs) if self.signals is not None else None
             partners = None if seen.partners is None else self.labels[seen.partners]
